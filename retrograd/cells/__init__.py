@@ -1,0 +1,45 @@
+"""One time step of a recurrent layer: its equation, and its derivative in closed form."""
+
+import inspect
+
+from retrograd.cells.additive import Additive
+from retrograd.cells.base import Cell, Local
+from retrograd.cells.elman import Elman
+from retrograd.cells.gru import GRU
+from retrograd.cells.lstm import LSTM
+from retrograd.cells.torch_twins import from_torch, to_state_dict, to_torch
+from retrograd.errors import ConfigError, UnknownName
+
+__all__ = [
+    "CELLS",
+    "GRU",
+    "LSTM",
+    "Additive",
+    "Cell",
+    "Elman",
+    "Local",
+    "from_torch",
+    "make_cell",
+    "to_state_dict",
+    "to_torch",
+]
+
+CELLS: dict[str, type[Elman] | type[GRU] | type[LSTM] | type[Additive]] = {
+    "elman": Elman,
+    "gru": GRU,
+    "lstm": LSTM,
+    "additive": Additive,
+}
+
+
+def make_cell(name: str, input_size: int, hidden_size: int, **options: object) -> Cell:
+    """The cell of that name: `make_cell("elman", 8, 16, activation="relu")`."""
+    if name not in CELLS:
+        raise UnknownName("cell", name, CELLS)
+    known = list(inspect.signature(CELLS[name]).parameters)[2:]
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"The cell {name!r} takes no {option!r}; it takes {', '.join(known)}.")
+    make: type = CELLS[name]
+    cell: Cell = make(input_size, hidden_size, **options)
+    return cell

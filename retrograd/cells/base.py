@@ -1,0 +1,133 @@
+"""One time step of a recurrent layer, forward and back.
+
+    p = W_ih x + b_ih               project   the input's share: needs no state, so all steps at once
+    a = W_hh h + b_hh                         the state's share
+    s' = F(p, a, s)                 recur     one step
+    J = ds'/ds                      jacobian
+    J^T delta                       pullback  a gradient at s' taken back to s, p and a
+
+Axes: B batch, X input, H hidden, G blocks of H rows in the weights (`gates`), S state. The state s is everything
+that travels from one step to the next: h, or [h; c] side by side for an LSTM. h always comes first.
+
+Names, shapes and gate order of the parameters are those of one layer of torch's own modules.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from retrograd.errors import ConfigError, NotMeasured
+from retrograd.init import default_
+
+Gradients = tuple[Tensor, Tensor, Tensor]  # at the previous state s, at the input's p, at the state's a
+
+
+@dataclass(frozen=True, eq=False)
+class Local(ABC):
+    """A step linearised at one point: where it led, and the linear map J^T that takes gradients back.
+
+    Every tensor but the weights has the leading axes of the state it was made from, (B, ...) or (T, B, ...),
+    and `local[t]` is the one at step t.
+    """
+
+    state: Tensor  # s', (..., S)
+
+    @property
+    @abstractmethod
+    def gates(self) -> dict[str, Tensor]:
+        """The activation of each of the cell's blocks by name, (..., H)."""
+
+    @property
+    @abstractmethod
+    def derivatives(self) -> dict[str, Tensor]:
+        """The derivative of each squashing non-linearity at its pre-activation, (..., H): near 0, saturated."""
+
+    @abstractmethod
+    def pullback(self, delta: Tensor) -> Gradients:
+        """J^T delta, for delta (..., B, S); see `Cell.pullback`."""
+
+    def __getitem__(self, t: int | slice) -> Self:
+        names = (f.name for f in fields(self) if f.name != "weight_hh")
+        return replace(self, **{name: getattr(self, name)[t] for name in names})
+
+
+class Cell(nn.Module, ABC):
+    """A recurrent cell: `recur` is the equation, `linearize` its derivative in closed form.
+
+    A cell without a closed form leaves `linearize` out; it then runs on the reference backend only.
+    """
+
+    gates: ClassVar[tuple[str, ...]]
+    has_memory: ClassVar[bool] = False  # does the state hold a memory c beside h?
+
+    weight_ih: nn.Parameter  # (G*H, X)
+    weight_hh: nn.Parameter | None  # (G*H, H)
+    bias_ih: nn.Parameter | None  # (G*H)
+    bias_hh: nn.Parameter | None  # (G*H)
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, recurrent: bool = True, bias: bool = True
+    ) -> None:
+        super().__init__()
+        if input_size < 1 or hidden_size < 1:
+            raise ConfigError(
+                f"A cell needs sizes of at least 1, got input {input_size} and hidden {hidden_size}."
+            )
+        self.input_size, self.hidden_size = input_size, hidden_size
+        rows = len(self.gates) * hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size)) if recurrent else None
+        self.bias_ih = nn.Parameter(torch.empty(rows)) if bias else None
+        self.bias_hh = nn.Parameter(torch.empty(rows)) if bias and recurrent else None
+        default_(self)
+
+    @property
+    def state_size(self) -> int:
+        return self.hidden_size * (2 if self.has_memory else 1)
+
+    def initial_state(self, batch: int) -> Tensor:
+        """Zeros (batch, S), of the weights' type and on their device."""
+        return self.weight_ih.new_zeros(batch, self.state_size)
+
+    def output(self, s: Tensor) -> Tensor:
+        """h, what the layer above sees: the first H of the state."""
+        return s[..., : self.hidden_size]
+
+    def project(self, x: Tensor) -> Tensor:
+        """p = W_ih x + b_ih, (..., G*H)."""
+        return F.linear(x, self.weight_ih, self.bias_ih)
+
+    @abstractmethod
+    def recur(self, p: Tensor, s: Tensor) -> Tensor:
+        """s', one step on in plain differentiable operations."""
+
+    def step(self, x: Tensor, s: Tensor) -> Tensor:
+        return self.recur(self.project(x), s)
+
+    def linearize(self, p: Tensor, s: Tensor) -> Local:
+        """The step from s linearised; with p and s (T, B, ...), all steps of a known trajectory at once."""
+        raise NotMeasured(
+            f"{type(self).__name__} gives no derivative in closed form; use the reference backend."
+        )
+
+    def pullback(self, local: Local, delta: Tensor) -> Gradients:
+        """A gradient at s' taken back: (at s (..., S), at p (..., G*H), at a (..., G*H)).
+
+        `delta` may be a stack (..., B, S) of gradients over one linearised step. Where p and a only ever meet
+        as p + a the last two are one and the same tensor. A cell without W_hh has an `a` of width 0.
+        """
+        return local.pullback(delta)
+
+    def jacobian(self, x: Tensor, s: Tensor) -> Tensor:
+        """J = ds'/ds, (B, S, S): row i is the pullback of the i-th unit vector."""
+        local = self.linearize(self.project(x), s)
+        units = torch.eye(self.state_size, dtype=s.dtype, device=s.device).unsqueeze(1)
+        rows, _, _ = self.pullback(local, units.expand(-1, len(s), -1))
+        return rows.transpose(0, 1)
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}"

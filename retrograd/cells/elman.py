@@ -1,0 +1,59 @@
+"""The plain recurrent network (Elman, 1990).
+
+h' = f(z)          z = W_ih x + b_ih + W_hh h + b_hh
+J  = diag(f'(z)) W_hh
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from retrograd.cells.activations import activation_named
+from retrograd.cells.base import Cell, Gradients, Local
+
+
+@dataclass(frozen=True, eq=False)
+class ElmanLocal(Local):
+    slope: Tensor  # f'(z)
+    weight_hh: Tensor
+
+    @property
+    def gates(self) -> dict[str, Tensor]:
+        return {"h": self.state}
+
+    @property
+    def derivatives(self) -> dict[str, Tensor]:
+        return {"h": self.slope}
+
+    def pullback(self, delta: Tensor) -> Gradients:
+        dz = self.slope * delta
+        return dz @ self.weight_hh, dz, dz
+
+
+class Elman(Cell):
+    """`nn.RNN`'s cell, with f any of tanh, relu, sigmoid and identity.
+
+    >>> Elman(8, 16, activation="relu").step(torch.randn(4, 8), torch.zeros(4, 16)).shape
+    torch.Size([4, 16])
+    """
+
+    gates = ("h",)
+    weight_hh: nn.Parameter
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, activation: str = "tanh", bias: bool = True
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias=bias)
+        self.activation = activation
+        self._f = activation_named(activation)
+
+    def recur(self, p: Tensor, s: Tensor) -> Tensor:
+        return self._f.function(p + F.linear(s, self.weight_hh, self.bias_hh))
+
+    def linearize(self, p: Tensor, s: Tensor) -> ElmanLocal:
+        h = self.recur(p, s)
+        return ElmanLocal(state=h, slope=self._f.derivative(h), weight_hh=self.weight_hh)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, activation={self.activation!r}"

@@ -1,0 +1,81 @@
+"""Long short-term memory (Hochreiter & Schmidhuber, 1997; forget gate: Gers et al., 2000), as torch has it.
+
+    i, f, o = sigmoid(.)   g = tanh(.)     of the blocks i f g o of W_ih x + b_ih + W_hh h + b_hh
+    c' = f * c + i * g                     the error carousel: along c the gradient is multiplied by f alone
+    h' = o * tanh(c')
+
+Back, from gradients dh and dc at h' and c':
+
+    dc += dh * o tanh'(c')
+    dz  = [dc * g i',  dc * c f',  dc * i g',  dh * tanh(c') o']        with i' = i (1 - i), g' = 1 - g^2 ...
+    at h: W_hh^T dz          at c: dc * f
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from retrograd.cells.base import Cell, Gradients, Local
+
+
+@dataclass(frozen=True, eq=False)
+class LSTMLocal(Local):
+    i: Tensor
+    f: Tensor
+    g: Tensor
+    o: Tensor
+    to_c: Tensor  # o tanh'(c'), (..., H)
+    to_z: Tensor  # [g i', c f', i g', tanh(c') o'], (..., 4H)
+    weight_hh: Tensor
+
+    @property
+    def gates(self) -> dict[str, Tensor]:
+        return {"i": self.i, "f": self.f, "g": self.g, "o": self.o}
+
+    @property
+    def derivatives(self) -> dict[str, Tensor]:
+        """Those of the four blocks, and "c": that of the tanh between the memory and the output gate."""
+        i, f, g, o = self.i, self.f, self.g, self.o
+        _, c = self.state.chunk(2, -1)
+        return {"i": i * (1 - i), "f": f * (1 - f), "g": 1 - g**2, "o": o * (1 - o), "c": 1 - c.tanh() ** 2}
+
+    def pullback(self, delta: Tensor) -> Gradients:
+        dh, dc = delta.chunk(2, -1)
+        dc = torch.addcmul(dc, dh, self.to_c)
+        dz = self.to_z * torch.cat([dc, dc, dc, dh], -1)
+        return torch.cat([dz @ self.weight_hh, dc * self.f], -1), dz, dz
+
+
+class LSTM(Cell):
+    """`nn.LSTM`'s cell; the state is [h; c], (B, 2H).
+
+    >>> LSTM(8, 16).step(torch.randn(4, 8), torch.zeros(4, 32)).shape
+    torch.Size([4, 32])
+    """
+
+    gates = ("i", "f", "g", "o")
+    has_memory = True
+    weight_hh: nn.Parameter
+
+    def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True) -> None:
+        super().__init__(input_size, hidden_size, bias=bias)
+
+    def recur(self, p: Tensor, s: Tensor) -> Tensor:
+        h, c = s.chunk(2, -1)
+        i, f, g, o = self._gates(p, h)
+        c = f * c + i * g
+        return torch.cat([o * c.tanh(), c], -1)
+
+    def linearize(self, p: Tensor, s: Tensor) -> LSTMLocal:
+        h, c = s.chunk(2, -1)
+        i, f, g, o = self._gates(p, h)
+        c_new = f * c + i * g
+        y = c_new.tanh()
+        to_z = torch.cat([g * i * (1 - i), c * f * (1 - f), i * (1 - g * g), y * o * (1 - o)], -1)
+        return LSTMLocal(torch.cat([o * y, c_new], -1), i, f, g, o, o * (1 - y * y), to_z, self.weight_hh)
+
+    def _gates(self, p: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        i, f, g, o = (p + F.linear(h, self.weight_hh, self.bias_hh)).chunk(4, -1)
+        return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
