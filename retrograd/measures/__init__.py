@@ -1,0 +1,29 @@
+"""Numbers from a trace: one quantity a file, the function and its frozen result side by side. No opinions here."""
+
+from collections.abc import Callable
+from typing import Any
+
+from retrograd.measures.carry import Carry, carry
+from retrograd.measures.horizon import Horizon, horizon
+from retrograd.measures.reach import Reach, reach
+from retrograd.measures.saturation import LayerSaturation, Saturation, saturation
+
+__all__ = [
+    "MEASURES",
+    "Carry",
+    "Horizon",
+    "LayerSaturation",
+    "Reach",
+    "Saturation",
+    "carry",
+    "horizon",
+    "reach",
+    "saturation",
+]
+
+MEASURES: dict[str, Callable[..., Any]] = {
+    "reach": reach,
+    "horizon": horizon,
+    "carry": carry,
+    "saturation": saturation,
+}

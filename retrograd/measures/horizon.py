@@ -1,0 +1,163 @@
+"""How far back a gradient still counts.
+
+    g[l]    = median over batch and anchors of N[t, t-l] / N[t, t-r]       r = 0, or 1 for a state with a memory cell
+    horizon = the largest l with g[j] >= threshold for every j <= l
+    decay   = exp(slope of ln g[l]), least squares over the lags from r to the first below the threshold
+
+With a memory cell the lag 0 gradient is on h alone, and the first step back is the output gate's: the read-out, told
+apart. Intervals are 95 % bootstrap intervals over the sequences of the batch.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from retrograd.errors import NotMeasured
+from retrograd.measures.reach import Reach
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Plain numbers: what a log line, a report and a verdict need. Logarithms are natural; -inf is an exact zero."""
+
+    lag: int
+    interval: tuple[int, int] | None  # None: a single sequence has no spread
+    threshold: float
+    longest: int  # the longest lag that was measured
+    reference: int  # r
+    profile: tuple[float, ...]  # ln g[l], l = 0 .. longest
+    upper: tuple[float, ...]  # the same with the 90 % quantile for the median: rare long dependencies
+    decay: float  # factor per step; nan where it cannot be fitted
+    decay_interval: Interval | None
+    fitted: tuple[int, int]  # the lags of the fit, both included
+    readout: (
+        float | None
+    )  # g[0] / g[1] for a state with a memory cell: what leaves it through the output gate
+    anchors: tuple[int, ...]
+    sequences: int  # how many had a gradient at all
+    per_step: bool  # False: counted from the last step, for the summed loss
+
+    @property
+    def censored(self) -> bool:
+        """Did the gradient outlive the lags that were measured?"""
+        return self.lag >= self.longest
+
+    @property
+    def finite(self) -> bool:
+        """False once a NaN or an infinity shows in the profile."""
+        return all(math.isfinite(x) or x == -math.inf for x in self.profile)
+
+    def __str__(self) -> str:
+        """Such as "23", or ">256" where the gradient outlives what was measured.
+
+        >>> str(horizon(reach(trace)))
+        '23'
+        """
+        return f">{self.longest}" if self.censored else str(self.lag)
+
+
+def horizon(reach: Reach, *, threshold: float = 1e-3, resamples: int = 200, seed: int = 0) -> Horizon:
+    """The horizon, its decay per step and their bootstrap intervals; draws nothing from the global generators.
+
+    Raises NotMeasured where no anchor has a gradient, so that there is no ratio.
+    """
+    r = 1 if reach.has_memory else 0
+    logs, owner = _ratios(reach, r)
+    profile = _quantile(logs, 0.5)
+    fit = _fit_range(profile, r, threshold)
+    lag = int(_lags(profile, r, threshold))
+    interval = decays = None
+    if len(owner.unique()) > 1:
+        profiles = _resampled(logs, owner, resamples, seed)
+        interval = _integers(_bounds(_lags(profiles, r, threshold).double()))
+        decays = _bounds(_decay(profiles, fit))
+    return Horizon(
+        lag=lag,
+        interval=interval,
+        threshold=threshold,
+        longest=reach.longest,
+        reference=r,
+        profile=tuple(profile.tolist()),
+        upper=tuple(_quantile(logs, 0.9).tolist()),
+        decay=float(_decay(profile, fit)),
+        decay_interval=decays,
+        fitted=fit,
+        readout=math.exp(profile[0]) if reach.has_memory and math.isfinite(profile[0]) else None,
+        anchors=reach.anchors,
+        sequences=len(owner.unique()),
+        per_step=reach.per_step,
+    )
+
+
+def _ratios(reach: Reach, r: int) -> tuple[Tensor, Tensor]:
+    """ln N[t,t-l] / N[t,t-r], (N, lags), one row for each anchor and sequence with a loss; and the row's sequence."""
+    logs = reach.log_norms.permute(0, 2, 1).flatten(0, 1)  # (A * B, lags)
+    owner = torch.arange(reach.log_norms.shape[2]).repeat(reach.log_norms.shape[0])
+    some = (logs[:, [0, r]] != -math.inf).all(1)
+    if not some.any():
+        raise NotMeasured(
+            "No loss has a gradient at its own step, so there is nothing to compare the earlier ones with. "
+            "Where only the last step has a loss, return that one number."
+        )
+    logs = logs[some]
+    return logs - logs[:, r : r + 1], owner[some]
+
+
+def _quantile(logs: Tensor, q: float) -> Tensor:
+    """Along the first axis, by the nearest rank (the lower of two): defined with infinities, NaN if there is one."""
+    rank = math.ceil(q * len(logs)) - 1
+    found = logs.sort(0).values[rank]
+    return torch.where(logs.isnan().any(0), math.nan, found)
+
+
+def _lags(profiles: Tensor, r: int, threshold: float) -> Tensor:
+    """The horizon of each profile (..., lags); r at least, since g[r] = 1."""
+    above = profiles[..., r:] >= math.log(threshold)
+    return r + above.long().cumprod(-1).sum(-1).sub(1).clamp(min=0)
+
+
+def _fit_range(profile: Tensor, r: int, threshold: float) -> tuple[int, int]:
+    last = min(int(_lags(profile, r, threshold)) + 1, len(profile) - 1)
+    while last > r and not math.isfinite(profile[last]):
+        last -= 1
+    return r, last
+
+
+def _decay(profiles: Tensor, fit: tuple[int, int]) -> Tensor:
+    """exp of the least-squares slope of each profile (..., lags) over the lags of the fit."""
+    first, last = fit
+    if first == last:
+        return torch.full(profiles.shape[:-1], math.nan, dtype=torch.float64)
+    l = torch.arange(first, last + 1, dtype=torch.float64)
+    l = l - l.mean()
+    return (profiles[..., first : last + 1] @ l / (l @ l)).exp()
+
+
+def _resampled(logs: Tensor, owner: Tensor, resamples: int, seed: int) -> Tensor:
+    """Median profiles (resamples, lags), each over as many sequences drawn with replacement.
+
+    A draw is a weight for each row; the rows of each lag are sorted once and the median is where the weight is half.
+    """
+    names, row = owner.unique(return_inverse=True)
+    draws = torch.randint(len(names), (resamples, len(names)), generator=torch.Generator().manual_seed(seed))
+    weights = torch.zeros(resamples, len(names)).scatter_add_(1, draws, torch.ones(draws.shape))[:, row]
+    values, order = logs.sort(0)  # (N, lags)
+    below = weights[:, order].cumsum(1) < weights.sum(1)[:, None, None] / 2  # (resamples, N, lags)
+    return torch.where(logs.isnan().any(0), math.nan, values.gather(0, below.sum(1)))
+
+
+def _bounds(samples: Tensor) -> Interval | None:
+    """The middle 95 %, by the nearest rank; None where a sample is not finite."""
+    if not samples.isfinite().all():
+        return None
+    samples = samples.sort().values
+    low, high = math.floor(0.025 * (len(samples) - 1)), math.ceil(0.975 * (len(samples) - 1))
+    return float(samples[low]), float(samples[high])
+
+
+def _integers(bounds: Interval | None) -> tuple[int, int] | None:
+    return None if bounds is None else (int(bounds[0]), int(bounds[1]))

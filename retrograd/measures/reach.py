@@ -1,0 +1,130 @@
+"""How much of a loss's gradient arrives at each earlier state, through every path.
+
+    N[t, k] = |dL_t / dS[k]|          S[k] the states of all recurrent layers after step k, joined
+
+Axes: A anchors (the times t of the losses), lags l = t - k from 0, B batch. The anchors are the same for every lag, so
+none of them may be nearer to the start than the longest lag.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from retrograd.errors import NotMeasured, ShapeError, UsageError
+from retrograd.numerics import log_norm
+from retrograd.trace import LayerTrace, Trace
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """ln N[t, t-l] in float64, as logarithms because the norms span hundreds of orders of magnitude.
+
+    -inf is an exact zero: no path leads there.
+    """
+
+    log_norms: Tensor  # (A, longest + 1, B)
+    anchors: tuple[int, ...]
+    length: int  # T
+    layers: tuple[str, ...]
+    has_memory: bool  # does a state hold a memory cell beside h?
+    per_step: bool  # False: the one anchor is the summed loss, counted from the last step
+
+    @property
+    def longest(self) -> int:
+        return self.log_norms.shape[1] - 1
+
+
+def reach(
+    trace: Trace,
+    *,
+    anchors: Sequence[int] | int | None = None,
+    longest: int | None = None,
+    layers: Sequence[str] | None = None,
+) -> Reach:
+    """N[t, t-l] for the losses at `anchors` (times from 1, or how many, spread evenly) and lags 0 to `longest`.
+
+    Left out: 4 anchors in the last quarter and the lags up to three quarters of T. A single loss is one anchor at
+    the last step and its lags go back to the start. `layers` names those to join; by default all that run forwards.
+
+    >>> reach(trace, anchors=4, longest=150).log_norms.shape
+    torch.Size([4, 151, 8])
+    """
+    chosen = _chosen(trace, layers)
+    length = len(trace.layers[chosen[0]])
+    ends = _ends(trace, trace.layers[chosen[0]])
+    longest, times = _plan(trace, length, int(ends.min()), anchors, longest)
+    gradients = trace.gradients_at([length] if not trace.per_step else times)
+    squares = torch.stack([2 * log_norm(gradients[i]) for i in chosen])
+    norms = squares.logsumexp(0) / 2  # (A, T+1, B)
+    starting = torch.tensor(times)[:, None] if trace.per_step else ends[None]
+    k = starting[:, None] - torch.arange(longest + 1)[:, None]  # (A, lags, B)
+    return Reach(
+        log_norms=norms.cpu().gather(1, k.expand(-1, -1, norms.shape[-1])),
+        anchors=tuple(times),
+        length=length,
+        layers=tuple(trace.layers[i].name for i in chosen),
+        has_memory=any(trace.layers[i].cell.has_memory for i in chosen),
+        per_step=trace.per_step,
+    )
+
+
+def _chosen(trace: Trace, names: Sequence[str] | None) -> list[int]:
+    known = [layer.name for layer in trace.layers]
+    for name in names or ():
+        if name not in known:
+            raise UsageError(f"No layer of the trace is called {name!r}. There are: {', '.join(known)}.")
+    chosen = [i for i, layer in enumerate(trace.layers) if _wanted(layer, names)]
+    lengths = {known[i]: len(trace.layers[i]) for i in chosen}
+    if len(set(lengths.values())) > 1:
+        steps = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise NotMeasured(
+            f"The layers ran for different numbers of steps ({steps}), so a lag means something else in each. "
+            "Name those to measure together: reach(trace, layers=[...])."
+        )
+    length = next(iter(lengths.values()))
+    if trace.per_step and len(trace.losses) != length:
+        raise ShapeError(
+            f"The losses must be (time, batch) or (time,) with {length} steps, got {tuple(trace.losses.shape)}. "
+            "If batch comes first, return losses.transpose(0, 1)."
+        )
+    return chosen
+
+
+def _wanted(layer: LayerTrace, names: Sequence[str] | None) -> bool:
+    return not layer.reverse if names is None else layer.name in names
+
+
+def _ends(trace: Trace, layer: LayerTrace) -> Tensor:
+    """The last step of each sequence, (B,): before T where a packed sequence is shorter and has one loss."""
+    live = layer.tape.live
+    if live is None or trace.per_step:
+        return torch.full((layer.states.shape[1],), len(layer))
+    return live.sum(0).cpu()
+
+
+def _plan(
+    trace: Trace, length: int, earliest_end: int, anchors: Sequence[int] | int | None, longest: int | None
+) -> tuple[int, list[int]]:
+    """The longest lag, and the times of the losses."""
+    if not trace.per_step:
+        longest, times = earliest_end if longest is None else longest, [earliest_end]
+    elif anchors is None or isinstance(anchors, int):
+        longest = length * 3 // 4 if longest is None else longest
+        times = _spread(4 if anchors is None else anchors, max(longest, 1), length)
+    else:
+        times = list(anchors)
+        longest = min(times, default=0) if longest is None else longest
+    if not 1 <= longest <= min(times, default=0):
+        raise UsageError(
+            f"The longest lag must be at least 1 and at most the earliest anchor, {min(times, default=0)}; "
+            f"got {longest}. Give a longer sequence or a shorter lag."
+        )
+    return longest, times if trace.per_step else [length]
+
+
+def _spread(n: int, first: int, last: int) -> list[int]:
+    """n whole numbers evenly from first to last, the last one included; fewer where there are not as many."""
+    n = max(1, min(n, last - first + 1))
+    return [last - (last - first) * i // n for i in reversed(range(n))]

@@ -1,0 +1,73 @@
+"""Which units no longer respond, how far the gates stand open, and how long a memory lasts.
+
+    saturated: f'(z) < 0.05           dead: f'(z) = 0 at every step of every sequence
+    timescale of a memory unit = -1 / mean over time and batch of ln f       the steps in which c falls to 1/e
+
+f is an LSTM's forget gate, and a GRU's update gate z, which keeps when it is near 1.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from retrograd.trace import LayerTrace, Trace
+
+SATURATED = 0.05
+KEEPING_GATE = {"LSTM": "f", "GRU": "z"}
+
+
+@dataclass(frozen=True)
+class LayerSaturation:
+    """Of one layer; shares are over units, time and batch."""
+
+    layer: str
+    cell: str  # the class: "LSTM"
+    saturated: dict[str, float]  # share with a derivative under 0.05, for each squashing non-linearity
+    dead: dict[str, float]  # share of units whose derivative is zero throughout
+    gates: dict[str, float]  # mean activation
+    keeping: str | None  # the gate that keeps the state: "f", "z"
+    timescales: tuple[float, float, float] | None  # its units' 10 %, 50 % and 90 % quantiles, in steps
+
+
+@dataclass(frozen=True)
+class Saturation:
+    layers: tuple[LayerSaturation, ...]
+
+
+def saturation(trace: Trace) -> Saturation:
+    """Saturation of every layer of the trace, one entry a layer and direction.
+
+    >>> saturation(trace).layers[0].gates["f"]
+    0.51
+    """
+    return Saturation(tuple(map(_of_layer, trace.layers)))
+
+
+def _of_layer(layer: LayerTrace) -> LayerSaturation:
+    kind = type(layer.cell).__name__
+    derivatives = _live(layer, [step.derivatives for step in layer.tape.steps])
+    gates = _live(layer, [step.gates for step in layer.tape.steps])
+    keeping = KEEPING_GATE.get(kind)
+    return LayerSaturation(
+        layer=layer.name,
+        cell=kind,
+        saturated={name: float((d < SATURATED).double().mean()) for name, d in derivatives.items()},
+        dead={name: float((d == 0).all(0).double().mean()) for name, d in derivatives.items()},
+        gates={name: float(gate.mean()) for name, gate in gates.items()},
+        keeping=keeping,
+        timescales=_timescales(gates[keeping]) if keeping else None,
+    )
+
+
+def _live(layer: LayerTrace, steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Each named value over all steps that the sequences really have, (N, H)."""
+    stacked = {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
+    live = layer.tape.live
+    return {name: x.flatten(0, 1) if live is None else x[live] for name, x in stacked.items()}
+
+
+def _timescales(gate: Tensor) -> tuple[float, float, float]:
+    each = -1 / gate.log().mean(0)
+    low, middle, high = torch.quantile(each, each.new_tensor([0.1, 0.5, 0.9])).tolist()
+    return low, middle, high

@@ -1,0 +1,222 @@
+"""Replay what a recurrent module does, layer by layer and step by step, behind its own signature.
+
+    nn.RNN, nn.GRU, nn.LSTM     any depth, both directions, either axis order, packed sequences
+    Stack                       our own layers, with document starts
+
+Everything inside runs in the precision of the record; what goes in is cast up, what comes out is cast back.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from retrograd.bptt.stack import Stack
+from retrograd.cells import Cell
+from retrograd.errors import NotMeasured
+from retrograd.trace.replay import Run, run
+
+Layers = list[list[Cell]]  # lowest first; one cell, or one for each direction
+Noise = Callable[[Tensor], Tensor]  # dropout's mask for what a layer puts out
+
+
+class Passage:
+    """The passes through one module during one recording, each a list of runs: layer by layer, both directions."""
+
+    def __init__(self, layers: Layers) -> None:
+        self.layers = layers
+        self.trajectories: list[list[list[Run]]] = []  # a pass and those that continue it; then their runs
+        self._handed: tuple[Tensor, ...] = ()
+
+    def runs(
+        self,
+        x: Tensor,
+        states: Sequence[Tensor],
+        *,
+        given: tuple[Tensor, ...] = (),
+        noise: Noise | None = None,
+        starts: Tensor | None = None,
+        live: Tensor | None = None,
+    ) -> tuple[Tensor, list[Run]]:
+        """Outputs (T, B, D*H) and the runs. `given` are the very tensors that the caller passed as initial state.
+
+        When they are the ones that the last pass handed out, this pass continues that one in full precision.
+        """
+        continues = self._continues(given)
+        if continues:
+            states = [earlier.last for earlier in self.trajectories[-1][-1]]
+        runs: list[Run] = []
+        for layer, cells in enumerate(self.layers):
+            if layer and noise:
+                x = x * noise(x)
+            pair = [
+                _directed(cell, x, states[len(runs) + i], backwards=i > 0, starts=starts, live=live)
+                for i, cell in enumerate(cells)
+            ]
+            x = torch.cat([outputs for outputs, _ in pair], dim=-1) if len(pair) > 1 else pair[0][0]
+            runs += [done for _, done in pair]
+        if continues:
+            self.trajectories[-1].append(runs)
+        else:
+            self.trajectories.append([runs])
+        return x, runs
+
+    def hand_out(self, *states: Tensor) -> None:
+        self._handed = states
+
+    def _continues(self, given: tuple[Tensor, ...]) -> bool:
+        one_way = all(len(cells) == 1 for cells in self.layers)
+        same = len(given) == len(self._handed) and all(map(_is, given, self._handed))
+        return bool(given) and one_way and same
+
+
+def _is(a: Tensor, b: Tensor) -> bool:
+    return a is b
+
+
+def _directed(
+    cell: Cell, x: Tensor, state: Tensor, *, backwards: bool, starts: Tensor | None, live: Tensor | None
+) -> tuple[Tensor, Run]:
+    if not backwards:
+        done = run(cell, x, state, starts=starts, live=live)
+        return done.outputs, done
+    done = run(cell, x.flip(0), state, live=None if live is None else live.flip(0))
+    return done.outputs.flip(0), done
+
+
+def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
+    """Stack.forward: (x (T, B, X), state, starts) -> (outputs (T, B, H), state)."""
+
+    def forward(
+        x: Tensor, state: Sequence[Tensor] | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        like = passage.layers[0][0].weight_ih
+        given = tuple(state or ())
+        states = [s.to(like.dtype) for s in given] or [
+            cell.initial_state(x.shape[1]) for (cell,) in passage.layers
+        ]
+        outputs, runs = passage.runs(
+            x.to(like.dtype), states, given=given, noise=_noise(stack, x.dtype), starts=starts
+        )
+        final = tuple(r.states[-1].to(x.dtype) for r in runs)
+        passage.hand_out(*final)
+        return outputs.to(x.dtype), final
+
+    return forward
+
+
+def torch_forward(module: nn.RNNBase, passage: Passage) -> Callable[..., Any]:
+    """The module's forward: (input, hx) -> (output, h_n), or (output, (h_n, c_n)) for an LSTM."""
+
+    def forward(input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+        form = _form_of(module, input)
+        x = form.unpack(input.data if isinstance(input, PackedSequence) else input)
+        dtype, like = x.dtype, passage.layers[0][0].weight_ih
+        given = () if hx is None else (hx if isinstance(hx, tuple) else (hx,))
+        outputs, runs = passage.runs(
+            x.to(like.dtype),
+            _initial(passage.layers, [form.batched(s) for s in given], x.shape[1]),
+            given=given,
+            noise=_noise(module, dtype, form),
+            live=form.live,
+        )
+        finals = _finals(runs, dtype, unbatched=form.unbatched)
+        passage.hand_out(*finals)
+        return form.pack(outputs.to(dtype)), finals if len(finals) > 1 else finals[0]
+
+    return forward
+
+
+def _initial(layers: Layers, given: list[Tensor], batch: int) -> list[Tensor]:
+    """The state of each layer and direction (B, S), from torch's (layers * directions, B, H) each for h and c."""
+    cells = [cell for directions in layers for cell in directions]
+    if not given:
+        return [cell.initial_state(batch) for cell in cells]
+    return list(torch.cat(given, dim=-1).to(cells[0].weight_ih.dtype).unbind(0))
+
+
+def _finals(runs: list[Run], dtype: torch.dtype, *, unbatched: bool) -> tuple[Tensor, ...]:
+    final = torch.stack([r.states[-1] for r in runs]).to(dtype)
+    parts = final.split(runs[0].cell.hidden_size, dim=-1)
+    return tuple(part.squeeze(1) if unbatched else part.contiguous() for part in parts)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the caller arranges a batch of sequences, and the way to (T, B, X) and back."""
+
+    batch_first: bool = False
+    unbatched: bool = False
+    packed: PackedSequence | None = None
+
+    @property
+    def live(self) -> Tensor | None:
+        """(T, B), the batch in the caller's order: has sequence b a step t?"""
+        if self.packed is None:
+            return None
+        sizes = self.packed.batch_sizes.to(self.packed.data.device)
+        present = torch.arange(int(sizes[0]), device=sizes.device) < sizes[:, None]
+        order = self.packed.unsorted_indices
+        return present if order is None else present[:, order]
+
+    def unpack(self, x: Tensor) -> Tensor:
+        if self.packed is not None:
+            return _pad(x, self.packed)
+        if self.unbatched:
+            return x.unsqueeze(1)
+        return x.transpose(0, 1) if self.batch_first else x
+
+    def pack(self, x: Tensor) -> Tensor | PackedSequence:
+        if self.packed is not None:
+            return _packed_like(x, self.packed)
+        if self.unbatched:
+            return x.squeeze(1)
+        return x.transpose(0, 1) if self.batch_first else x
+
+    def batched(self, state: Tensor) -> Tensor:
+        return state.unsqueeze(1) if self.unbatched else state
+
+
+def _form_of(module: nn.RNNBase, x: Tensor | PackedSequence) -> _Form:
+    if isinstance(x, PackedSequence):
+        return _Form(packed=x)
+    return _Form(batch_first=module.batch_first, unbatched=x.dim() == 2)
+
+
+def _pad(data: Tensor, packed: PackedSequence) -> Tensor:
+    """Packed rows (N, X) as (T, B, X), zero where a sequence has ended, the batch in the caller's order."""
+    padded, _ = nn.utils.rnn.pad_packed_sequence(packed._replace(data=data))
+    return padded
+
+
+def _packed_like(x: Tensor, packed: PackedSequence) -> PackedSequence:
+    lengths = nn.utils.rnn.pad_packed_sequence(packed)[1]
+    order = packed.sorted_indices
+    rows = x if order is None else x[:, order]
+    lengths = lengths if order is None else lengths[order.cpu()]
+    data = nn.utils.rnn.pack_padded_sequence(rows, lengths).data
+    return packed._replace(data=data)
+
+
+def _noise(module: nn.RNNBase | Stack, dtype: torch.dtype, form: _Form | None = None) -> Noise | None:
+    """Dropout between layers, drawn as the module itself draws it: in its own precision, on its own layout."""
+    if not (module.training and module.dropout):
+        return None
+    if isinstance(module, nn.RNNBase) and next(module.parameters()).is_cuda and len(module.all_weights) > 1:
+        raise NotMeasured(
+            "On a GPU cuDNN draws the dropout masks between layers itself, and they cannot be had again. "
+            "Call model.eval() before recording, or record on a CPU."
+        )
+    p = float(module.dropout)
+
+    def noise(x: Tensor) -> Tensor:
+        if form is not None and form.packed is not None:
+            rows = torch.ones(len(form.packed.data), x.shape[-1], dtype=dtype, device=x.device)
+            return _pad(F.dropout(rows, p), form.packed).to(x.dtype)
+        return F.dropout(torch.ones_like(x, dtype=dtype), p).to(x.dtype)
+
+    return noise

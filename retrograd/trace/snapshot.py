@@ -1,0 +1,62 @@
+"""A model put back exactly as it was found: attributes, buffers, mode, hooks and random numbers.
+
+    with untouched(model):
+        model(x)            may draw dropout masks, update running means, keep its state in self.hidden
+
+Inside the block the model works on copies of its buffers, so nothing that autograd saved is written to on the way out.
+Weights and their `.grad` need no copy: nothing here writes to them.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+import torch
+from torch import nn
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Restore on the way out, also when something raises, all that the block changed in `model` or drew at random."""
+    modules = list(model.modules())
+    found = [_Found(module) for module in modules]
+    python, arrays = random.getstate(), numpy.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            for module in modules:
+                buffers = module._buffers
+                buffers.update({name: b.clone() for name, b in buffers.items() if b is not None})
+            yield
+    finally:
+        for record in found:
+            record.restore()
+        random.setstate(python)
+        numpy.random.set_state(arrays)
+
+
+class _Found:
+    """A module's attributes, and the contents of those that are dicts (its buffers and hooks are), lists or sets."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.attributes = dict(vars(module))
+        kinds = (dict, list, set)
+        self.contents = [(box, box.copy()) for box in self.attributes.values() if isinstance(box, kinds)]
+
+    def restore(self) -> None:
+        attributes = vars(self.module)
+        attributes.clear()
+        attributes.update(self.attributes)
+        for box, content in self.contents:
+            _refill(box, content)
+
+
+def _refill(box: Any, content: Any) -> None:
+    box.clear()
+    if isinstance(box, list):
+        box.extend(content)
+    else:
+        box.update(content)

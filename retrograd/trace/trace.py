@@ -1,0 +1,129 @@
+"""A record of one forward pass, from which every gradient through time can be had.
+
+    s[0] the initial state, s[t] the state after step t, L_t = losses[t-1] the loss of step t, t = 1 .. T
+
+Axes: A losses, T time, B batch, X input, S state (h, or [h; c] side by side). A layer that runs backwards is kept in
+the order in which it is computed: its s[1] is the state after reading the last input.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from retrograd.cells import Cell
+from retrograd.errors import NotMeasured
+from retrograd.numerics import flush_denormals
+from retrograd.trace.replay import Run, Tape
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTrace:
+    """One recurrent layer in one direction. `total` and `entering` cost a backward pass when first read."""
+
+    name: str  # "encoder.l0", "encoder.l0.reverse"; a second, separate pass is "encoder.l0 (2)"
+    cell: Cell  # a copy in the precision of the record
+    inputs: Tensor  # (T, B, X)
+    states: Tensor  # (T+1, B, S)
+    tape: Tape  # the linearised steps
+    runs: tuple[Run, ...] = field(repr=False)
+    loss: Tensor = field(repr=False)  # the summed loss, live
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def reverse(self) -> bool:
+        return ".reverse" in self.name
+
+    @property
+    def entering(self) -> Tensor:
+        """(T, B, S): the summed loss's gradient that enters from above at each step, not counting later steps."""
+        return self._gradients[0]
+
+    @property
+    def total(self) -> Tensor:
+        """(T+1, B, S): the summed loss's gradient at each state, through every path."""
+        return self._gradients[1]
+
+    @cached_property
+    def _gradients(self) -> tuple[Tensor, Tensor]:
+        wells = [run.states for run in self.runs] + self.probes
+        gradients = _gradients_of(self.loss[None], wells)
+        n = len(self.runs)
+        return self.join(gradients[:n])[0, 1:], self.join(gradients[n:])[0]
+
+    @property
+    def probes(self) -> list[Tensor]:
+        return [run.probe for run in self.runs]
+
+    def join(self, pieces: Sequence[Tensor]) -> Tensor:
+        """The runs' (A, T'+1, B, S) end to end: where one continues another, their common state counts once."""
+        return torch.cat([pieces[0], *(piece[:, 1:] for piece in pieces[1:])], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The recurrent layers of a model during one forward pass, and its losses, still attached to the graph.
+
+    Read it before the next optimiser step: the graph refers to the weights outside the recurrent layers. What
+    flows back between two recurrent modules passes through the model's own, lower precision.
+    """
+
+    layers: tuple[LayerTrace, ...]
+    losses: Tensor  # (T, B) or (T,), or a single number; live
+
+    @property
+    def per_step(self) -> bool:
+        """Is there a loss for each step, or only one for all?"""
+        return self.losses.dim() > 0
+
+    def gradients(self, t: int) -> tuple[Tensor, ...]:
+        """dL_t/ds[k] of each layer for every k, (T+1, B, S); L_t is summed over the batch.
+
+        A single loss is taken to be that of the last step.
+        """
+        return tuple(gradients[0] for gradients in self.gradients_at([t]))
+
+    def gradients_at(self, steps: Sequence[int]) -> tuple[Tensor, ...]:
+        """`gradients` for several t in one pass: (A, T+1, B, S) of each layer."""
+        losses = self._losses_at(steps)
+        gradients = iter(_gradients_of(losses, [probe for layer in self.layers for probe in layer.probes]))
+        return tuple(layer.join([next(gradients) for _ in layer.runs]) for layer in self.layers)
+
+    def _losses_at(self, steps: Sequence[int]) -> Tensor:
+        if not self.per_step:
+            last = max(map(len, self.layers))
+            if list(steps) != [last]:
+                raise NotMeasured(
+                    f"The loss is a single number, so it has one gradient, counted from step {last}; asked for "
+                    f"{list(steps)}. Return the losses of all steps, (time, batch), to tell them apart."
+                )
+            return self.losses[None]
+        for t in steps:
+            if not 1 <= t <= len(self.losses):
+                raise NotMeasured(f"There are losses for the steps 1 to {len(self.losses)}, none for {t}.")
+        return (
+            self.losses.flatten(1).sum(1)[[t - 1 for t in steps]]
+            if self.losses.dim() > 1
+            else (self.losses[[t - 1 for t in steps]])
+        )
+
+
+def _gradients_of(losses: Tensor, wells: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """d losses[a] / d well for each well, (A, ...); the graph is kept."""
+
+    def back(weights: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(losses, wells, weights, retain_graph=True, materialize_grads=True)
+
+    each = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
+    with flush_denormals(False):
+        try:
+            stacked: tuple[Tensor, ...] = torch.func.vmap(back, chunk_size=8)(each)
+        except (
+            RuntimeError
+        ):  # something in the model's own backward that vmap cannot take: one loss at a time
+            stacked = tuple(map(torch.stack, zip(*map(back, each), strict=True)))
+    return stacked
