@@ -1,0 +1,1 @@
+"""Where the lanes meet: train, measure, form an opinion, write the run folder."""

@@ -1,0 +1,47 @@
+"""The command `retrograd` and its verbs."""
+
+from typing import Annotated
+
+import typer
+
+from retrograd.cli.demo import demo
+from retrograd.cli.diagnose import diagnose
+from retrograd.cli.evaluate import evaluate
+from retrograd.cli.generate import generate
+from retrograd.cli.guard import guarded
+from retrograd.cli.report import report
+from retrograd.cli.train import train
+
+app = typer.Typer(
+    name="retrograd",
+    help="Train recurrent networks and see, exactly, how far back in time their gradients reach.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"retrograd {version('retrograd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+for verb in (demo, train, generate, evaluate, report, diagnose):
+    app.command()(guarded(verb))
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,138 @@
+"""What a training looks like while it runs: a live bar on a terminal, a line now and then elsewhere."""
+
+import math
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from retrograd import runs
+from retrograd.experiments import training
+from retrograd.reports import text
+from retrograd.training.schedules import Budget
+
+EVERY = 15.0  # seconds between two plain lines
+
+
+class Screen:
+    """Shows the events of one run; with `json` all goes to stderr but one object at the end on stdout."""
+
+    def __init__(self, *, json: bool, quiet: bool) -> None:
+        self.json, self.quiet = json, quiet
+        self.console = Console(stderr=json, highlight=False, soft_wrap=True)
+        self.bar = Progress(BarColumn(24), TextColumn("{task.description}"), console=self.console, transient=True)
+        self.task: TaskID | None = None
+        self.next_line = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def show(self, event: training.Event) -> None:
+        match event:
+            case training.Planned():
+                self._plan(event)
+            case training.Progress():
+                self._progress(event)
+            case training.Finished():
+                self._finish(event)
+
+    def _print(self, line: str = "", style: str | None = None) -> None:
+        self.console.print(Text(line, style or ""))
+
+    def _plan(self, plan: training.Planned) -> None:
+        if self.quiet:
+            return
+        for line in plan_lines(plan):
+            self._print(line)
+        self._print()
+        if self.console.is_terminal:
+            self.task = self.bar.add_task("", total=1.0)
+            self.bar.start()
+
+    def _progress(self, p: training.Progress) -> None:
+        if self.quiet:
+            return
+        if self.task is not None:
+            self.bar.update(self.task, completed=p.progress, description=progress_line(p))
+        elif time.monotonic() >= self.next_line:
+            self._print(progress_line(p))
+            self.next_line = time.monotonic() + EVERY
+
+    def _finish(self, result: training.Finished) -> None:
+        self.bar.stop()
+        if self.json:
+            print(runs.to_json(summary(result)), file=sys.stdout)
+            return
+        self._print(text.page(result.report, width=self.console.width))
+        self._print()
+        self._print(ending(result))
+
+
+def plan_lines(plan: training.Planned) -> list[str]:
+    """What is about to be trained, on what, for how long, and how far the gradient reaches before it starts."""
+    m, t = plan.settings.model, plan.settings.training
+    counted = ", ".join(f"{n:,} {NAMES[split]}" for split, n in plan.counts.items())
+    data = f"{counted} {plan.unit}s; " if counted else ""
+    known = "the task's lag" if plan.need_is_known else "the window"
+    return [
+        f"data      {data}{plan.vocabulary:,} types",
+        f"model     {m.layers} x {m.hidden} {m.cell} ({m.init}), {plan.parameters:,} parameters, "
+        f"{t.backend} backend on {t.device}, {t.threads} threads",
+        f"training  {length(Budget(t.minutes, t.steps, t.epochs))}, window {t.window}, batch {t.batch}, "
+        f"{t.optimizer} at {t.lr:g} ({t.schedule}), clip {t.clip_norm or t.clip_value or 'off'}",
+        f"expected  first loss ln {round(math.exp(plan.first_loss))} = {plan.first_loss:.3f} nats",
+        f"horizon   {plan.start.horizon.display} steps at the start; {known} is {plan.need}",
+        f"run       {plan.run.path}",
+    ]
+
+
+NAMES = {"train": "training", "valid": "validation", "test": "test"}
+
+
+def length(budget: Budget) -> str:
+    if budget.steps is not None:
+        return f"{budget.steps:,} steps"
+    return f"{budget.epochs} epochs" if budget.epochs is not None else f"{budget.minutes:g} minutes"
+
+
+def progress_line(p: training.Progress) -> str:
+    validation = f"{p.validation.nats:.3f}" if p.validation else "-"
+    norm = math.exp(p.step.log_grad_norm) if p.step.log_grad_norm < 709 else math.inf
+    return (
+        f"step {p.step.index:,}  loss {p.loss:.3f}  valid {validation}  |g| {norm:.2g}  clipped {p.clipped:.0%}  "
+        f"horizon {p.measured.horizon.display}  {p.speed:,.0f} tok/s  {clock(p.left)} left"
+    )
+
+
+def clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "-"
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def ending(result: training.Finished) -> str:
+    run = result.run.path
+    if result.status == "interrupted":
+        return f"Stopped at step {result.steps:,}; the weights are kept in {run}."
+    follow = (
+        f'\n  retrograd generate {run} --prompt "The "\n  retrograd evaluate {run} OTHER.txt' if result.sample else ""
+    )
+    return f"Run {run}\n  retrograd report {run}{follow}\n  retrograd diagnose {run}"
+
+
+def summary(result: training.Finished) -> dict[str, object]:
+    """The one JSON object of `train --json`."""
+    return {
+        "run": str(result.run.path),
+        "status": result.status,
+        "steps": result.steps,
+        "sample": result.sample,
+        "report": runs.from_json(result.report.to_json()),
+    }

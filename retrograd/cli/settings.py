@@ -1,0 +1,37 @@
+"""From flags to a config: file, then everyday flags, then --set; the later wins."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from retrograd import config
+
+FLAGS = {  # everyday flag -> where it goes
+    "texts": "data.train",
+    "valid": "data.valid",
+    "test": "data.test",
+    "level": "data.level",
+    "cell": "model.cell",
+    "hidden": "model.hidden",
+    "layers": "model.layers",
+    "init": "model.init",
+    "window": "training.window",
+    "clip": "training.clip_norm",
+    "lr": "training.lr",
+    "steps": "training.steps",
+    "minutes": "training.minutes",
+    "seed": "training.seed",
+    "threads": "training.threads",
+    "device": "training.device",
+    "backend": "training.backend",
+}
+
+
+def gather(file: Path | None, changes: Sequence[str], **flags: Any) -> config.Config:
+    """The config that a command line asks for; flags that were not given are None."""
+    values: dict[str, Any] = config.read(file) if file else {}
+    for name, value in flags.items():
+        if value is not None and value != []:
+            section, key = FLAGS[name].split(".")
+            values = config.merge(values, {section: {key: value}})
+    return config.make(config.merge(values, config.assignments(changes)))

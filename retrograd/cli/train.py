@@ -1,0 +1,87 @@
+"""retrograd train TEXT...: a language model on one's own text, and how far back its gradient reaches."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Text files, in UTF-8.")] = None,
+    cell: Annotated[str | None, typer.Option(help="elman, gru, lstm or additive.")] = None,
+    level: Annotated[str | None, typer.Option(help="What a token is: char, word, byte or bpe.")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Recurrent layers.")] = None,
+    window: Annotated[int | None, typer.Option(help="Steps of backpropagation through time.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest gradient norm; 0 turns clipping off.")] = None,
+    init: Annotated[str | None, typer.Option(help="Start, such as orthogonal or default+forget_bias=3.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Train this many steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train this many minutes (5 where nothing is said).")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+    backend: Annotated[str | None, typer.Option(help="fused, manual, reference or auto.")] = None,
+    valid: Annotated[str | None, typer.Option(help="Validation text; else the 5 % after the first 90 %.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test text; else the last 5 %.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; else runs/TIME-NAME.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file, such as another run's config.toml.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Any other config key.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, all else on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only the result.")] = False,
+) -> None:
+    """Train a recurrent language model on text and measure how far back its gradient reaches.
+
+    Ctrl-C saves at the next step and ends the run; a second Ctrl-C leaves at once.
+    """
+    from retrograd.cli.live import Screen
+    from retrograd.cli.settings import gather
+
+    settings = gather(
+        config,
+        set_ or [],
+        texts=texts,
+        cell=cell,
+        level=level,
+        hidden=hidden,
+        layers=layers,
+        window=window,
+        clip=clip,
+        init=init,
+        steps=steps,
+        minutes=minutes,
+        lr=lr,
+        seed=seed,
+        device=device,
+        threads=threads,
+        backend=backend,
+        valid=valid,
+        test=test,
+    )
+    from retrograd.experiments.training import training
+
+    with _interrupts() as pressed, Screen(json=json, quiet=quiet) as screen:
+        for event in training(settings, out=out, stop=lambda: bool(pressed)):
+            screen.show(event)
+    if pressed:
+        raise typer.Exit(130)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that fills when Ctrl-C is pressed; the second press interrupts at once."""
+    pressed: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)

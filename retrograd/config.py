@@ -1,0 +1,199 @@
+"""What a run is made of. TOML in, TOML out; a key that does not exist is refused with the nearest one that does.
+
+    file (--config)  <-  everyday flags  <-  --set a.b=c       the later wins
+    the result, with nothing left open, is `config.toml` of the run, and runs again as it stands
+
+Keys and types are checked here; names of cells, tasks, levels and initialisers where their dicts are.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from retrograd.errors import ConfigError, nearest
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """The text of a language model. Without `valid` and `test` the text is split by position, 90 / 5 / 5."""
+
+    train: tuple[str, ...] = ()
+    valid: str | None = None
+    test: str | None = None
+    level: str = "char"
+    vocabulary: Positive = 10_000  # the largest number of types, at word and bpe level
+    document_separator: str = ""  # a document ends at each file's end, and at this text where it is given
+
+
+class Recall(Section):
+    """Delayed recall: a symbol is shown, `gap` steps pass, and it must be named."""
+
+    gap: Positive = 50
+    symbols: Annotated[int, Field(ge=2)] = 8
+
+
+class Model(Section):
+    cell: str = "lstm"
+    activation: str = "tanh"  # of an elman or additive cell
+    hidden: Positive = 512
+    layers: Positive = 1
+    embedding: Positive | None = None  # None: as wide as the hidden layer when tied, else the smaller of it and 64
+    dropout: Share = 0.0  # between embedding, layers and softmax, never from step to step
+    tied: bool = False  # the softmax uses the embedding's matrix
+    init: str = "default"  # names of retrograd.init joined by +, each with its number: orthogonal+forget_bias=3
+    embedding_range: float | None = None  # embedding and softmax uniform in +- this; None: torch's default
+
+
+class Training(Section):
+    window: Positive = 64
+    batch: Positive = 32
+    optimizer: str = "adam"
+    lr: Annotated[float, Field(gt=0)] = 4e-3
+    momentum: Share = 0.9  # of nesterov
+    betas: tuple[Share, Share] = (0.9, 0.99)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0  # 0: off
+    clip_value: Annotated[float, Field(ge=0)] = 0.0  # 0: off
+    reduction: Literal["token", "sequence"] = "token"  # the loss: mean per token, or summed over a window's steps
+    schedule: str = "cosine"
+    warmup: Annotated[int, Field(ge=0)] = 100  # steps
+    divide_by: Annotated[float, Field(gt=0)] = 2.0  # schedule "divide": each epoch
+    divide_after: Annotated[int, Field(ge=0)] = 4  # ... after this many
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    steps: Positive | None = None
+    epochs: Positive | None = None
+    validate_every: Positive | None = None  # steps; None: about twenty times in a run, or once an epoch
+    patience: Positive | None = None  # validations without a better figure before stopping early; None: never
+    carry: Literal["always", "document"] = "always"  # the state goes on over a document's end, or starts at zero
+    backend: str = "auto"
+    seed: int = 1
+    threads: Positive | None = None  # None: torch's own choice
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "Training":
+        given = [name for name in ("minutes", "steps", "epochs") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of minutes, steps and epochs; got {' and '.join(given)}")
+        return self
+
+
+class Measure(Section):
+    """How the gradient's reach is measured while training, on a fixed slice of the validation text."""
+
+    every: Annotated[int, Field(ge=0)] = 200  # steps; 0: only at the start and at the end
+    windows: Annotated[int, Field(ge=4)] = 4  # length of the slice
+    sequences: Annotated[int, Field(ge=2)] = 8
+    anchors: Positive = 4
+    share: Annotated[float, Field(gt=0, le=1)] = 0.02  # of the training time, at most
+
+
+class Config(Section):
+    task: str = "language"
+    data: Data = Data()
+    recall: Recall = Recall()
+    model: Model = Model()
+    training: Training = Training()
+    measure: Measure = Measure()
+
+
+def make(values: Mapping[str, Any]) -> Config:
+    """A checked Config from nested dicts. Raises ConfigError with one sentence for the first thing wrong."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error)) from None
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The nested dict in a TOML file."""
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"No config file is at {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The config file {path} cannot be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+
+
+def dump(config: Config) -> str:
+    """The config as TOML, every key written out; None is an absent key."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, section by section. A new budget replaces the old one."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both_are_sections = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both_are_sections else value
+    budgets = {"minutes", "steps", "epochs"}
+    if budgets & changes.keys():
+        for stale in budgets - changes.keys():
+            merged.pop(stale, None)
+    return merged
+
+
+def assignments(pairs: Iterable[str]) -> dict[str, Any]:
+    """Nested dict from `a.b=c` texts; c is read as TOML, and as plain text where it is none.
+
+    >>> assignments(["model.hidden=256", "training.optimizer=sgd"])
+    {'model': {'hidden': 256}, 'training': {'optimizer': 'sgd'}}
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set takes section.key=value, such as model.hidden=256; got {pair!r}.")
+        value: Any = _toml_value(text.strip())
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        values = merge(values, value)
+    return values
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return _unknown_key(path)
+    came = "" if first["type"] == "value_error" else f" got {first['input']!r}."
+    reason = first["msg"].removeprefix("Value error, ").replace("Input should", "it should").rstrip(".")
+    return f"The config key {key} does not fit: {reason};{came}" if came else f"In [{key}], {reason}."
+
+
+def _unknown_key(path: list[str]) -> str:
+    section: type[BaseModel] = Config
+    for part in path[:-1]:
+        section = section.model_fields[part].annotation  # type: ignore[assignment]
+    near = nearest(path[-1], section.model_fields)
+    everywhere = {
+        name: f"{outer}.{name}"
+        for outer, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for name in field.annotation.model_fields
+    }
+    if near is None and (elsewhere := nearest(path[-1], everywhere)):
+        return f"There is no config key {'.'.join(path)}; the nearest is {everywhere[elsewhere]}."
+    hint = f"the nearest is {'.'.join([*path[:-1], near])}" if near else "there are: " + ", ".join(section.model_fields)
+    return f"There is no config key {'.'.join(path)}; {hint}."

@@ -1,0 +1,69 @@
+"""From a config to a model on a device, and back from a run folder."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from retrograd import config, runs
+from retrograd.bptt import Stack, choose
+from retrograd.cells import Cell, make_cell, to_state_dict
+from retrograd.errors import ConfigError, UsageError
+from retrograd.init import initialise_
+from retrograd.models import RecurrentLM
+from retrograd.training import checkpoint
+
+ACTIVATED = ("elman", "additive")  # cells whose activation can be chosen
+
+
+def build(settings: config.Config, vocabulary: int) -> RecurrentLM:
+    """An untrained model, drawn from torch's global random state. Raises UnknownName, ConfigError, UsageError."""
+    m = settings.model
+    width = m.embedding or (m.hidden if m.tied else min(m.hidden, 64))
+    options = {"activation": m.activation} if m.cell in ACTIVATED else {}
+    sizes = [width] + [m.hidden] * (m.layers - 1)
+    stack = Stack([make_cell(m.cell, size, m.hidden, **options) for size in sizes], dropout=m.dropout)
+    initialise_(stack, m.init)
+    stack.backend = choose(stack.cells[0], settings.training.backend)
+    return RecurrentLM(vocabulary, stack, dropout=m.dropout, tied=m.tied, embedding_range=m.embedding_range)
+
+
+def device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one. Raises ConfigError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(name)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"There is no device {name!r} here ({reason}). Try --device cpu.") from None
+    return chosen
+
+
+def load(path: str | Path, *, which: str = "best") -> RecurrentLM:
+    """The model of a run as an nn.Module, in evaluation mode, on the CPU.
+
+    `which` is "best" (by validation) or "last". Raises RunError where the folder or its weights cannot be read.
+    """
+    run = runs.open_run(path)
+    point = checkpoint.find(run.checkpoints, which)
+    with torch.random.fork_rng(devices=[]):
+        model = build(run.config(), int(point.info["vocabulary"]))
+    checkpoint.restore(point, model)
+    return model.eval()
+
+
+def to_torch(model: nn.Module) -> dict[str, Tensor]:
+    """The recurrent layers as the state dict of a plain nn.RNN, nn.GRU or nn.LSTM, copied.
+
+    >>> plain = nn.LSTM(64, 512)
+    >>> plain.load_state_dict(rg.to_torch(rg.load("runs/NAME")))
+
+    Raises UsageError where torch has no such module, or where the model holds no recurrent layers of ours.
+    """
+    stacks = [module for module in model.modules() if isinstance(module, Stack)]
+    if len(stacks) != 1:
+        raise UsageError(f"Expected a model with one stack of recurrent layers, got one with {len(stacks)}.")
+    cells = [cell for cell in stacks[0].cells if isinstance(cell, Cell)]
+    return {name: tensor.clone() for name, tensor in to_state_dict(cells).items()}

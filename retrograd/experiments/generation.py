@@ -1,0 +1,92 @@
+"""Text from a model, one token at a time.
+
+P(x) ~ softmax(logits / temperature), over the top_k most likely types; temperature 0 takes the likeliest
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from retrograd import runs
+from retrograd.errors import UsageError
+from retrograd.experiments.build import load
+from retrograd.models import RecurrentLM
+from retrograd.tasks import tokenizers
+
+
+@torch.no_grad()
+def tokens(
+    model: RecurrentLM,
+    prompt: Sequence[int],
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int | None = None,
+    never: Sequence[int] = (),
+) -> Iterator[int]:
+    """Ids without end after a prompt of at least one. Its own random state: torch's is left alone."""
+    if temperature < 0:
+        raise UsageError(f"The temperature must be 0 or more, got {temperature}. Try 0.8.")
+    if top_k is not None and top_k < 1:
+        raise UsageError(f"top_k must be at least 1, got {top_k}. Leave it out to sample from all types.")
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    device = model.softmax.weight.device
+    logits, state = model(torch.tensor(list(prompt), device=device)[:, None])
+    while True:
+        scores = logits[-1, 0].double().cpu()
+        scores[list(never)] = -torch.inf
+        token = _draw(scores, temperature, top_k, generator)
+        yield token
+        logits, state = model(torch.tensor([[token]], device=device), state)
+
+
+def _draw(scores: torch.Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> int:
+    if temperature == 0:
+        return int(scores.argmax())
+    if top_k is not None and top_k < len(scores):
+        lowest = scores.topk(top_k).values[-1]
+        scores = scores.masked_fill(scores < lowest, -torch.inf)
+    return int(torch.multinomial((scores / temperature).softmax(0), 1, generator=generator))
+
+
+def sample(
+    model: RecurrentLM,
+    tokenizer: tokenizers.Tokenizer,
+    *,
+    prompt: str = "",
+    length: int = 500,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    seed: int | None = None,
+) -> str:
+    """The prompt and `length` tokens after it, as text. An empty prompt is a line's beginning."""
+    if length < 1:
+        raise UsageError(f"The length must be at least 1 {tokenizer.unit}, got {length}.")
+    ids = [tokenizer.first, *tokenizer.prompt(prompt)]
+    training = model.training
+    model.eval()
+    try:
+        stream = tokens(model, ids, temperature=temperature, top_k=top_k, seed=seed, never=tokenizer.never)
+        return tokenizer.decode([*ids[1:], *(next(stream) for _ in range(length))])
+    finally:
+        model.train(training)
+
+
+def generate(
+    path: str | Path,
+    *,
+    prompt: str = "",
+    length: int = 500,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    seed: int | None = None,
+) -> str:
+    """Text from the best checkpoint of a run."""
+    tokenizer = tokenizers.load(runs.open_run(path).path / "tokenizer.json")
+    options = {"length": length, "temperature": temperature, "top_k": top_k, "seed": seed}
+    return sample(load(path), tokenizer, prompt=prompt, **options)  # type: ignore[arg-type]

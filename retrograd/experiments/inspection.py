@@ -1,0 +1,66 @@
+"""What can be asked of a run afterwards: its report, its figures on another text, its reach measured again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from retrograd import runs
+from retrograd.diagnosis import Finding
+from retrograd.errors import DataError, RunError, UsageError
+from retrograd.experiments.build import load
+from retrograd.experiments.measuring import load_window, measure, opinion
+from retrograd.experiments.objective import evaluate, figures
+from retrograd.experiments.training import subject
+from retrograd.reports import Report
+from retrograd.tasks import language, tokenizers
+from retrograd.tasks.window import cut
+from retrograd.training import checkpoint
+
+
+def read_report(path: str | Path) -> Report:
+    """The report that a run wrote when it ended. Raises RunError where it has not ended."""
+    run = runs.open_run(path)
+    file = run.path / "report.json"
+    if not file.is_file():
+        raise RunError(f"{run.path} has no report yet: its status is {run.status()!r}.")
+    return Report.from_json(file.read_text(encoding="utf-8"))
+
+
+def evaluate_text(path: str | Path, texts: Sequence[str]) -> dict[str, float]:
+    """The best model's figures on other texts, read as one sequence, every token counted once."""
+    run = runs.open_run(path)
+    settings, model = run.config(), load(path)
+    tokenizer = tokenizers.load(run.path / "tokenizer.json")
+    separator = settings.data.document_separator
+    pieces = [(text, True) for text in language.documents(texts, separator, type(tokenizer))]
+    stream = language.stream(pieces, tokenizer)
+    if not len(stream):
+        raise DataError(f"The text holds no {tokenizer.unit}s to predict.")
+    carry = settings.training.carry == "always"
+    result = evaluate(model, cut(stream, batch=1, window=512, carry=carry), torch.device("cpu"))
+    named = figures(result, tokenizer.unit, hits=False)
+    unknown = sum(int((stream.ids == i).sum()) for i in tokenizer.never)
+    return named | {"unknown share": unknown / len(stream)}
+
+
+def diagnose_run(path: str | Path, *, need: int | None = None) -> Report:
+    """The run's report with its best model measured again, and findings for a task that must reach `need` back."""
+    if need is not None and need < 1:
+        raise UsageError(f"--need is a number of steps, at least 1; got {need}.")
+    run = runs.open_run(path)
+    settings, model = run.config(), load(path)
+    probe = load_window(run.path / "probe.safetensors")
+    step = checkpoint.find(run.checkpoints).step
+    measured = measure(model, probe, anchors=settings.measure.anchors, step=step)
+    known = need is not None or settings.task == "recall"
+    need = need or (settings.recall.gap if settings.task == "recall" else settings.training.window)
+    findings: tuple[Finding, ...] = opinion(measured, settings, need=need, known=known)
+    return Report(
+        title=run.path.name,
+        subject=subject(settings, model, need, known=known),
+        measurements={"now": measured},
+        findings=findings,
+        figures={},
+        sample="",
+    )

@@ -1,0 +1,65 @@
+"""The reach of a model's gradient on a fixed slice of text: record, measure, form an opinion."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from retrograd import config
+from retrograd.diagnosis import Finding, diagnose
+from retrograd.errors import RunError
+from retrograd.experiments.objective import losses
+from retrograd.measures import horizon, reach, saturation
+from retrograd.models import RecurrentLM
+from retrograd.numerics import flush_denormals
+from retrograd.reports import Measurement
+from retrograd.tasks.window import IGNORED, Window
+from retrograd.trace import record
+
+LAST_SHARE = 4  # anchors lie in the last quarter of the slice; three quarters remain as the longest lag
+
+
+def measure(model: RecurrentLM, probe: Window, *, anchors: int, step: int) -> Measurement:
+    """Horizon and saturation on the probe (T, B), dropout off; the model is left as it was found."""
+    training = model.training
+    model.eval()
+    try:
+        with flush_denormals(False):
+            trace = record(model, lambda m: losses(m, probe))
+            at = anchor_steps(probe, anchors)
+            reached = reach(trace, anchors=at, longest=min(at) - 1)
+            return Measurement(step=step, horizon=horizon(reached), saturation=saturation(trace))
+    finally:
+        model.train(training)
+
+
+def anchor_steps(probe: Window, count: int) -> list[int]:
+    """The steps t = 1..T whose losses are followed back: spread over the last quarter, or the last one asked."""
+    asked = (probe.targets != IGNORED).any(1)
+    steps = len(asked)
+    if not bool(asked.all()):
+        return [int(asked.nonzero().max()) + 1]
+    first = steps - steps // LAST_SHARE + 1
+    return sorted({int(t) for t in torch.linspace(first, steps, count).round()})
+
+
+def opinion(measured: Measurement, settings: config.Config, *, need: int, known: bool) -> tuple[Finding, ...]:
+    """The findings about one measurement, for a task that must reach `need` steps back."""
+    return diagnose(measured.horizon, measured.saturation, need=need, assumed=not known, cell=settings.model.cell)
+
+
+def save_window(window: Window, path: Path) -> None:
+    """Keep the probe beside the run, so that it can be measured again without the text it came from."""
+    tensors = {"inputs": window.inputs, "targets": window.targets}
+    if window.starts is not None:
+        tensors["starts"] = window.starts
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, str(path))
+
+
+def load_window(path: Path) -> Window:
+    try:
+        tensors = load_file(str(path))
+        return Window(tensors["inputs"], tensors["targets"], tensors.get("starts"), 0.0)
+    except (OSError, SafetensorError, KeyError) as error:
+        raise RunError(f"The measured slice {path} cannot be read: {error}.") from None

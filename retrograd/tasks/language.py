@@ -1,0 +1,191 @@
+"""Language modelling: predict each token of a text from those before it.
+
+    J = -1/N sum_t ln P(x[t] | x[<t])      nats per token; perplexity exp(J); bits J / ln 2
+
+Splits are given as files, or made by position: the first 90 % train, the next 5 % validate, the last 5 % test.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from retrograd import config
+from retrograd.errors import DataError
+from retrograd.tasks.tokenizers import Byte, Tokenizer, Word, level
+from retrograd.tasks.window import Stream, Window, cut
+
+VALIDATION_STREAMS = 16  # read side by side while training; the test text is read as one
+
+
+class Language:
+    """A text in three splits. Raises DataError for a text that is missing, unreadable or too short."""
+
+    need: int | None = None  # a text does not say how far back it must be remembered
+    hits = False  # accuracy is not the figure of a language model
+
+    def __init__(self, settings: config.Config) -> None:
+        self.settings = settings
+        kind = level(settings.data.level)
+        splits = _splits(settings.data, kind)
+        training_text = "".join(piece for piece, _ in splits[0])
+        self.tokenizer = kind.fit(training_text, settings.data.vocabulary)
+        self.train, self.valid, self.test = (stream(split, self.tokenizer) for split in splits)
+        self.fingerprint = fingerprint(splits)
+        self._check()
+
+    @property
+    def vocabulary(self) -> int:
+        return self.tokenizer.size
+
+    @property
+    def unit(self) -> str:
+        return self.tokenizer.unit
+
+    def training(self) -> Iterator[Window]:
+        """Windows without end, epoch after epoch, in reading order."""
+        epoch = 0
+        while True:
+            yield from self._cut(self.train, self.settings.training.batch, epoch=epoch)
+            epoch += 1
+
+    def steps_per_epoch(self) -> int:
+        t = self.settings.training
+        return math.ceil(math.ceil(len(self.train) / t.batch) / t.window)
+
+    def validation(self) -> Iterator[Window]:
+        return self._cut(self.valid, VALIDATION_STREAMS)
+
+    def testing(self) -> Iterator[Window]:
+        """The test text as one sequence: every token is counted once, with all that came before it as context."""
+        return self._cut(self.test, 1, window=512)
+
+    def probe(self) -> Window:
+        """A fixed slice of the validation text, spread evenly over it: (windows * window, sequences)."""
+        steps = self.settings.measure.windows * self.settings.training.window
+        sequences = self.settings.measure.sequences
+        stream_ = self.valid if len(self.valid) > steps else self.train
+        steps = min(steps, len(stream_) // 2)
+        offsets = torch.linspace(0, len(stream_) - steps, sequences).long()
+        index = torch.arange(steps)[:, None] + offsets
+        return Window(stream_.inputs(carry=True)[index], stream_.ids[index], None, 0.0)
+
+    def _cut(self, stream_: Stream, batch: int, *, window: int | None = None, epoch: int = 0) -> Iterator[Window]:
+        t = self.settings.training
+        return cut(stream_, batch=batch, window=window or t.window, carry=t.carry == "always", epoch=epoch)
+
+    def _check(self) -> None:
+        window = self.settings.training.window
+        if self.vocabulary - len(self.tokenizer.never) < 2:
+            raise DataError(
+                f"The training text holds one type of {self.unit} only; a model has nothing to learn from it."
+            )
+        for name, split in (("training", self.train), ("validation", self.valid), ("test", self.test)):
+            if len(split) < window:
+                raise DataError(
+                    f"The {name} text has {len(split)} {self.unit}s, fewer than the window of {window}. "
+                    f"Give more text, your own --valid and --test files, or a smaller --window."
+                )
+
+
+Split = Sequence[tuple[str, bool]]  # pieces of text, and whether a document begins with each
+
+
+def stream(split: Split, tokenizer: Tokenizer) -> Stream:
+    """The split as token ids."""
+    ids: list[int] = []
+    starts: list[int] = []
+    for piece, begins in split:
+        if begins:
+            starts.append(len(ids))
+        ids.extend(tokenizer.encode(piece))
+    marks = torch.zeros(len(ids), dtype=torch.bool)
+    marks[[start for start in starts if start < len(ids)]] = True
+    return Stream(torch.tensor(ids, dtype=torch.long), marks, tokenizer.first)
+
+
+def read(path: str | Path, kind: type[Tokenizer]) -> str:
+    """The text of one file. Bytes that are not UTF-8 are kept (as surrogates) at byte level, refused elsewhere."""
+    path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a directory; give the text files in it, such as {path}/*.txt.")
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"No text file is at {path}.") from None
+    except OSError as error:
+        raise DataError(f"The text file {path} cannot be read: {error.strerror}.") from None
+    if not raw:
+        raise DataError(f"The text file {path} is empty.")
+    if kind is Byte:
+        return raw.decode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 text (byte {error.start} is 0x{raw[error.start]:02x}). "
+            f"Convert it, or model its bytes with --level byte."
+        ) from None
+
+
+def documents(paths: Sequence[str], separator: str, kind: type[Tokenizer]) -> list[str]:
+    texts = [read(path, kind) for path in paths]
+    if not separator:
+        return texts
+    return [piece for text in texts for piece in text.split(separator) if piece]
+
+
+def fingerprint(splits: Sequence[Split]) -> str:
+    """SHA-256 of the three splits, so that two runs can be told to have seen the same text."""
+    digest = hashlib.sha256()
+    for split in splits:
+        for piece, _ in split:
+            digest.update(piece.encode("utf-8", "surrogateescape") + b"\0")
+        digest.update(b"\1")
+    return digest.hexdigest()
+
+
+def _splits(data: config.Data, kind: type[Tokenizer]) -> tuple[Split, Split, Split]:
+    if not data.train:
+        raise DataError("No text was given. Try: retrograd train notes.txt")
+    texts = documents(data.train, data.document_separator, kind)
+    own = [
+        [(text, True) for text in documents([path], data.document_separator, kind)] if path else None
+        for path in (data.valid, data.test)
+    ]
+    shares = (0.90 if own[1] is None else 0.95, 0.95 if own[1] is None else 1.0)
+    if own[0] is not None:
+        shares = (shares[1], shares[1])
+    train, valid, test = by_position(texts, shares, kind)
+    return train, own[0] if own[0] is not None else valid, own[1] if own[1] is not None else test
+
+
+def by_position(texts: Sequence[str], shares: tuple[float, float], kind: type[Tokenizer]) -> tuple[Split, ...]:
+    """Cut the texts, laid end to end, at two shares of their length: in characters, or whole lines at word level."""
+    length = [_length(text, kind) for text in texts]
+    first, second = (int(share * sum(length)) for share in shares)
+    parts: tuple[list[tuple[str, bool]], ...] = ([], [], [])
+    position = 0
+    for text, n in zip(texts, length, strict=True):
+        edges = [min(max(edge - position, 0), n) for edge in (0, first, second, position + n)]
+        for part, begin, end in zip(parts, edges, edges[1:], strict=False):
+            if end > begin:
+                part.append((_slice(text, begin, end, kind), begin == 0 or not part))
+        position += n
+    return parts
+
+
+def _length(text: str, kind: type[Tokenizer]) -> int:
+    if kind is Word:
+        return len(text.splitlines())
+    return len(text.encode("utf-8", "surrogateescape")) if kind is Byte else len(text)
+
+
+def _slice(text: str, begin: int, end: int, kind: type[Tokenizer]) -> str:
+    if kind is Word:
+        return "".join(text.splitlines(keepends=True)[begin:end])
+    if kind is Byte:
+        return text.encode("utf-8", "surrogateescape")[begin:end].decode("utf-8", "surrogateescape")
+    return text[begin:end]

@@ -1,0 +1,64 @@
+"""Delayed recall over a known gap: the shortest test of memory.
+
+    step    1        2 ... gap        gap + 1
+    input   symbol   noise            ?
+    target                            the symbol
+
+The loss is asked on the last step alone, so its gradient must travel `gap` steps to reach the symbol. Guessing
+costs ln(symbols). After Hochreiter and Schmidhuber (1997), experiment 2.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+
+from retrograd import config
+from retrograd.tasks.window import IGNORED, Window
+
+NOISE = 8  # distinct distractors
+EXAMPLES = 256  # sequences in the validation set, and in the test set
+
+
+class Recall:
+    hits = True  # accuracy is the figure that says whether it is learned
+    unit = "answer"
+    tokenizer = None
+
+    def __init__(self, settings: config.Config) -> None:
+        self.settings = settings
+        self.symbols, self.gap = settings.recall.symbols, settings.recall.gap
+        self.need: int | None = self.gap
+        self.vocabulary = self.symbols + NOISE + 1
+        self.fingerprint = hashlib.sha256(f"recall {self.symbols} {self.gap} {NOISE}".encode()).hexdigest()
+
+    def training(self) -> Iterator[Window]:
+        generator = torch.Generator().manual_seed(self.settings.training.seed)
+        step = 0
+        while True:
+            step += 1
+            yield self.examples(self.settings.training.batch, generator, epoch=step / self.steps_per_epoch())
+
+    def steps_per_epoch(self) -> int:
+        return 100  # examples are drawn afresh, so an epoch is only a unit of a hundred steps
+
+    def validation(self) -> Iterator[Window]:
+        yield self.examples(EXAMPLES, torch.Generator().manual_seed(1_000_003))
+
+    def testing(self) -> Iterator[Window]:
+        yield self.examples(EXAMPLES, torch.Generator().manual_seed(2_000_003))
+
+    def probe(self) -> Window:
+        return self.examples(self.settings.measure.sequences, torch.Generator().manual_seed(3_000_017))
+
+    def examples(self, batch: int, generator: torch.Generator, *, epoch: float = 0.0) -> Window:
+        """`batch` sequences of gap + 1 steps."""
+        symbol = torch.randint(self.symbols, (batch,), generator=generator)
+        inputs = torch.randint(self.symbols, self.symbols + NOISE, (self.gap + 1, batch), generator=generator)
+        inputs[0] = symbol
+        inputs[-1] = self.symbols + NOISE
+        targets = torch.full_like(inputs, IGNORED)
+        targets[-1] = symbol
+        starts = torch.zeros_like(inputs, dtype=torch.bool)
+        starts[0] = True
+        return Window(inputs, targets, starts, epoch)

@@ -1,0 +1,109 @@
+"""A text in three splits, read from files or cut by position, and refused where nothing can be learned."""
+
+import pytest
+import torch
+
+from retrograd import config
+from retrograd.errors import DataError
+from retrograd.tasks.language import Language, by_position
+from retrograd.tasks.tokenizers import Byte, Char, Word
+from retrograd.tasks.window import IGNORED
+
+TEXT = "".join(f"line {i} of a small text, written to be cut\n" for i in range(200))
+
+
+def language(tmp_path, text=TEXT, **changes):
+    (tmp_path / "text.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    values = config.merge({"data": {"train": [str(tmp_path / "text.txt")]}, "training": {"window": 16}}, changes)
+    return Language(config.make(values))
+
+
+@pytest.mark.parametrize("level", ["char", "byte"])
+def test_the_splits_are_90_5_5_by_position_and_lose_nothing(tmp_path, level):
+    task = language(tmp_path, data={"level": level})
+    n = len(TEXT)
+    assert [len(task.train), len(task.valid), len(task.test)] == [
+        int(0.9 * n),
+        int(0.95 * n) - int(0.9 * n),
+        n - int(0.95 * n),
+    ]
+    ids = torch.cat([task.train.ids, task.valid.ids, task.test.ids]).tolist()
+    assert task.tokenizer.decode(ids) == TEXT
+
+
+def test_words_are_cut_at_lines(tmp_path):
+    task = language(tmp_path, data={"level": "word"})
+    assert [int((s.ids == task.tokenizer.first).sum()) for s in (task.train, task.valid, task.test)] == [180, 10, 10]
+
+
+def test_own_validation_and_test_files_leave_the_training_text_whole(tmp_path):
+    for name in ("valid", "test"):
+        (tmp_path / f"{name}.txt").write_text(name + TEXT[:500])
+    task = language(tmp_path, data={"valid": str(tmp_path / "valid.txt"), "test": str(tmp_path / "test.txt")})
+    assert (len(task.train), len(task.valid), len(task.test)) == (len(TEXT), 505, 504)
+
+
+def test_one_own_file_leaves_95_percent_for_training(tmp_path):
+    (tmp_path / "test.txt").write_text(TEXT)
+    task = language(tmp_path, data={"test": str(tmp_path / "test.txt")})
+    assert len(task.train) == int(0.95 * len(TEXT))
+    assert len(task.train) + len(task.valid) == len(TEXT)
+
+
+def test_the_vocabulary_is_the_training_texts_own(tmp_path):
+    task = language(tmp_path, text=TEXT + "\u00df" * 20)
+    assert "\u00df" not in task.tokenizer.types
+    assert int((task.test.ids == task.tokenizer.unknown).sum()) == 20
+
+
+def test_the_test_text_is_read_as_one_sequence_with_every_token_counted(tmp_path):
+    task = language(tmp_path)
+    windows = list(task.testing())
+    assert {w.targets.shape[1] for w in windows} == {1}
+    assert sum(int((w.targets != IGNORED).sum()) for w in windows) == len(task.test)
+
+
+def test_documents_begin_at_files_and_separators():
+    cut = by_position(["abcd", "efghij"], (0.5, 0.8), Char)
+    assert cut == ([("abcd", True), ("e", True)], [("fgh", True)], [("ij", True)])
+
+
+@pytest.mark.parametrize(("kind", "unit"), [(Char, "a"), (Byte, "a"), (Word, "a\n")])
+def test_no_share_of_any_text_is_lost(kind, unit):
+    texts = [unit * n for n in (1, 2, 50, 3)]
+    parts = by_position(texts, (0.9, 0.95), kind)
+    assert "".join(text for part in parts for text, _ in part) == "".join(texts)
+
+
+def test_two_runs_of_one_text_have_one_fingerprint(tmp_path):
+    assert language(tmp_path).fingerprint == language(tmp_path).fingerprint
+    assert language(tmp_path).fingerprint != language(tmp_path, text=TEXT + "!").fingerprint
+
+
+def test_the_probe_is_a_fixed_slice_of_four_windows(tmp_path):
+    task = language(tmp_path)
+    probe = task.probe()
+    assert probe.inputs.shape == (64, 8)
+    assert torch.equal(probe.inputs[1:], probe.targets[:-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "is empty"),
+        ("aaaa" * 500, "holds one type of character only"),
+        ("a short text", "fewer than the window of 16"),
+        (b"abc\xff\xfe" * 100, r"is not UTF-8 text \(byte 3 is 0xff\).*--level byte"),
+    ],
+)
+def test_a_text_with_nothing_to_learn_is_refused_in_one_sentence(tmp_path, text, sentence):
+    with pytest.raises(DataError, match=sentence):
+        language(tmp_path, text=text)
+
+
+def test_a_missing_file_and_a_directory_are_told_apart(tmp_path):
+    for path, sentence in ((tmp_path / "none.txt", "No text file is at"), (tmp_path, "is a directory")):
+        with pytest.raises(DataError, match=sentence):
+            Language(config.make({"data": {"train": [str(path)]}}))
+    with pytest.raises(DataError, match="No text was given"):
+        Language(config.make({}))
