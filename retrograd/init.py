@@ -4,19 +4,19 @@
     uniform          all ~ U(-b, b)                                  Zaremba et al., 2014: b = 0.1
     normal           W_hh ~ N(0, s^2)                                s = 1 explodes: spectral radius sqrt(H)
     sparse           W_hh: k = (1 - p) H a row, each ~ N(0, 1/k)     Martens, 2010
-    orthogonal       W_hh = g Q                                      Saxe et al., 2014: every singular value is g
+    orthogonal       W_hh = g Q                                      Saxe et al., 2014: singular values are g
     identity         W_hh = c I,  W_ih ~ N(0, 0.001^2),  b = 0       Le et al., 2015: the IRNN, with ReLU
-    np_rnn           W_hh = (A + I) / lambda_max(A + I),  b = 0      Talathi & Vartak, 2015: A = R^T R / H, ReLU
+    np_rnn           W_hh = (A + I) / lambda_max(A + I),  b = 0      Talathi & Vartak, 2015: A = R^T R / H
     spectral_radius  W_hh <- W_hh r / max |eigenvalue|               Jaeger, 2001
-    forget_bias      b_f = b  (GRU: b_z = b)                         Gers et al., 2000; Jozefowicz et al., 2015
+    forget_bias      b_f = b  (GRU: b_z = b)                         Gers et al., 2000; Jozefowicz et al. 2015
     chrono           b_f = ln u, b_i = -ln u  (GRU: b_z = ln u)      Tallec & Ollivier, 2018: u ~ U(1, T - 1)
 
 What is not named stays as it is, so recipes combine: `initialise_(model, "orthogonal+forget_bias=3")`.
 
-They act on our cells, on nn.RNN, nn.GRU and nn.LSTM with all their layers and directions, and on any module that
-contains some. W_hh is a column of G square blocks, one a gate, and each block is treated by itself: an orthogonal
-(4H, H) matrix has blocks with singular values from 0.003 to 0.87. Torch has two biases; a gate's bias is their
-sum, so b_ih is set and b_hh is zeroed.
+They act on our cells, on nn.RNN, nn.GRU and nn.LSTM with all their layers and directions, and on any module
+that contains some. W_hh is a column of G square blocks, one a gate, and each block is treated by itself: an
+orthogonal (4H, H) matrix has blocks with singular values from 0.003 to 0.87. Torch has two biases; a gate's bias
+is their sum, so b_ih is set and b_hh is zeroed.
 """
 
 import inspect
@@ -201,7 +201,8 @@ def np_rnn_(module: nn.Module) -> None:
     """The np-RNN: W_hh positive definite with largest eigenvalue exactly 1, for ReLU; no bias.
 
     R is normal (H, H), and R^T R is divided by H once. The input weights are scaled so that ReLU units keep
-    the size of their input (Sussillo & Abbott, 2014): W_ih ~ N(0, g^2 / X), g = sqrt(2) exp(1.2 / (max(X, 6) - 2.4)).
+    the size of their input: W_ih ~ N(0, g^2 / X), g = sqrt(2) exp(1.2 / (max(X, 6) - 2.4)) (Sussillo & Abbott,
+    2014).
     """
     for layer in _plain(module, "np_rnn"):
         for W in layer.squares():
@@ -239,7 +240,7 @@ def forget_bias_(module: nn.Module, bias: float = 1.0) -> None:
 
 @torch.no_grad()
 def chrono_(module: nn.Module, longest: float) -> None:
-    """Memory times spread evenly up to `longest` steps: a gate at sigmoid(ln u) = u / (u + 1) keeps for u + 1.
+    """Memory times spread evenly up to `longest` steps: a gate at sigmoid(ln u) = 1 - 1 / (u + 1) keeps u + 1.
 
     An LSTM's input gate starts at 1 - f, so that what is kept and what is let in add up.
     """

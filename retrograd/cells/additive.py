@@ -1,7 +1,7 @@
 """The identity mapping through time (He et al., 2016, turned along the time axis).
 
 h' = h + F(x)          F(x) = f(z),  z = W_ih x + b_ih
-J  = I                 exactly, at any lag: the gradient neither vanishes nor explodes, and nothing is forgotten
+J  = I                 exactly, at any lag: no gradient vanishes or explodes, and nothing is forgotten
 """
 
 from dataclasses import dataclass

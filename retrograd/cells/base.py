@@ -6,8 +6,8 @@
     J = ds'/ds                      jacobian
     J^T delta                       pullback  a gradient at s' taken back to s, p and a
 
-Axes: B batch, X input, H hidden, G blocks of H rows in the weights (`gates`), S state. The state s is everything
-that travels from one step to the next: h, or [h; c] side by side for an LSTM. h always comes first.
+Axes: B batch, X input, H hidden, G blocks of H rows in the weights (`gates`), S state. The state s is all that
+travels from one step to the next: h, or [h; c] side by side for an LSTM. h always comes first.
 
 Names, shapes and gate order of the parameters are those of one layer of torch's own modules.
 """
@@ -44,7 +44,7 @@ class Local(ABC):
     @property
     @abstractmethod
     def derivatives(self) -> dict[str, Tensor]:
-        """The derivative of each squashing non-linearity at its pre-activation, (..., H): near 0, saturated."""
+        """The derivative of each non-linearity at its pre-activation, (..., H): saturated near 0."""
 
     @abstractmethod
     def pullback(self, delta: Tensor) -> Gradients:

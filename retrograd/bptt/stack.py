@@ -1,0 +1,107 @@
+"""Layers on top of each other, over all time steps.
+
+    x -> layer 1 -> dropout -> layer 2 -> dropout -> ... -> layer L -> outputs
+
+A new document may begin anywhere in a window: where starts[t, b] is true, sequence b's state is zero before
+step t.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from retrograd.bptt.backends import BACKENDS, Backend, choose
+from retrograd.bptt.shapes import check_inputs
+from retrograd.cells import Cell
+from retrograd.errors import ConfigError, ShapeError
+
+State = tuple[Tensor, ...]  # one (B, S) a layer, lowest first
+
+
+class Stack(nn.Module):
+    """The layers of a recurrent network, as nn.LSTM is: the same numbers and the same draws of dropout.
+
+    >>> stack = Stack([LSTM(8, 16), LSTM(16, 16)], dropout=0.2)
+    >>> outputs, state = stack(torch.randn(30, 4, 8))
+    >>> outputs, state = stack(torch.randn(30, 4, 8), tuple(s.detach() for s in state))
+    """
+
+    def __init__(self, layers: Sequence[Cell], *, dropout: float = 0.0, backend: str = "auto") -> None:
+        super().__init__()
+        if not layers:
+            raise ConfigError("A stack needs at least one layer.")
+        if not 0 <= dropout <= 1:
+            raise ConfigError(f"Dropout must be between 0 and 1, got {dropout:g}.")
+        for below, above in pairwise(layers):
+            if above.input_size != below.hidden_size:
+                raise ShapeError(
+                    f"{above!r} cannot read the {below.hidden_size} outputs of {below!r} below it."
+                )
+        for cell in layers:
+            choose(cell, backend)
+        self.cells = nn.ModuleList(layers)
+        self.dropout, self.backend = dropout, backend
+
+    @property
+    def layers(self) -> tuple[Cell, ...]:
+        """The cells, lowest first."""
+        return tuple(cell for cell in self.cells if isinstance(cell, Cell))
+
+    def initial_state(self, batch: int) -> State:
+        return tuple(cell.initial_state(batch) for cell in self.layers)
+
+    def forward(
+        self, x: Tensor, state: State | None = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """x (T, B, X), starts (T, B) true or false -> outputs (T, B, H) of the highest layer, last states.
+
+        Without a state the sequences begin at zero.
+        """
+        layers = self.layers
+        check_inputs(x, layers[0].input_size)
+        state = self.initial_state(x.shape[1]) if state is None else state
+        if len(state) != len(layers):
+            raise ShapeError(f"The state must hold one tensor a layer, {len(layers)}, got {len(state)}.")
+        resets = _resets(starts, x)
+        last = []
+        for depth, (cell, s0) in enumerate(zip(layers, state, strict=True)):
+            if depth and self.training and self.dropout:
+                x = F.dropout(x, self.dropout)
+            run = BACKENDS[choose(cell, self.backend)]
+            x, s = _unroll(run, cell, x, s0, resets)
+            last.append(s)
+        return x, tuple(last)
+
+    def extra_repr(self) -> str:
+        return f"dropout={self.dropout:g}, backend={self.backend!r}"
+
+
+def _resets(starts: Tensor | None, x: Tensor) -> dict[int, Tensor]:
+    """The steps before which some sequence starts afresh, and which ones do, (B, 1)."""
+    if starts is None:
+        return {}
+    if starts.shape != x.shape[:2] or starts.dtype != torch.bool:
+        raise ShapeError(
+            f"starts must be (time, batch), {tuple(x.shape[:2])}, of true or false; "
+            f"got {tuple(starts.shape)} of {starts.dtype}."
+        )
+    steps: list[int] = starts.any(1).nonzero().flatten().tolist()
+    return {t: starts[t].unsqueeze(-1) for t in steps}
+
+
+def _unroll(
+    run: Backend, cell: Cell, x: Tensor, s: Tensor, resets: dict[int, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The layer over all steps, in pieces that begin where a state is reset."""
+    if not resets:
+        return run(cell, x, s)
+    pieces = []
+    for begin, end in pairwise(sorted({0, *resets, len(x)})):
+        if begin in resets:
+            s = s.masked_fill(resets[begin], 0)
+        piece, s = run(cell, x[begin:end], s)
+        pieces.append(piece)
+    return torch.cat(pieces), s
