@@ -86,11 +86,19 @@ def _layers(name: str, part: nn.Module) -> Iterator[Recurrence]:
     gates = next(known, getattr(part, "gates", None))
     if not isinstance(gates, tuple):
         return
+    if getattr(part, "proj_size", 0):
+        raise UsageError(
+            f"The W_hh of {name or type(part).__name__} is not square (proj_size); use proj_size=0."
+        )
     names = [n for n, _ in part.named_parameters(recurse=False)]
     for suffix in [n.removeprefix("weight_ih") for n in names if n.startswith("weight_ih")]:
-        wanted = (f"{p}{suffix}" for p in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        parameters = [getattr(part, n, None) for n in wanted]
-        yield Recurrence(f"{name or type(part).__name__}{suffix}", gates, *parameters)  # type: ignore[arg-type]
+        weight_ih, *others = (f"{p}{suffix}" for p in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        yield Recurrence(
+            f"{name or type(part).__name__}{suffix}",
+            gates,
+            part.get_parameter(weight_ih),
+            *(part.get_parameter(n) if getattr(part, n, None) is not None else None for n in others),
+        )
 
 
 def _gated(module: nn.Module, init: str) -> list[Recurrence]:
@@ -271,7 +279,7 @@ def initialise_(module: nn.Module, spec: str) -> None:
 
     >>> initialise_(nn.LSTM(8, 16), "orthogonal+forget_bias=3")
 
-    Nothing changes when a name or a number is wrong.
+    Every name and number is read before anything changes.
     """
     for init, numbers in [_parse(part) for part in spec.split("+")]:
         init(module, *numbers)
