@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retrograd.errors import NotMeasured
+from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures.reach import Reach
 
 Interval = tuple[float, float]
@@ -24,19 +24,19 @@ Interval = tuple[float, float]
 class Horizon:
     """Plain numbers: what a log line, a report and a verdict need. Logarithms are natural; -inf is an exact zero."""
 
-    lag: int
-    interval: tuple[int, int] | None  # None: a single sequence has no spread
+    steps: int
+    low: int | None  # the interval of steps; None for a single sequence, which has no spread
+    high: int | None
     threshold: float
     longest: int  # the longest lag that was measured
     reference: int  # r
     profile: tuple[float, ...]  # ln g[l], l = 0 .. longest
     upper: tuple[float, ...]  # the same with the 90 % quantile for the median: rare long dependencies
     decay: float  # factor per step; nan where it cannot be fitted
-    decay_interval: Interval | None
+    decay_low: float | None
+    decay_high: float | None
     fitted: tuple[int, int]  # the lags of the fit, both included
-    readout: (
-        float | None
-    )  # g[0] / g[1] for a state with a memory cell: what leaves it through the output gate
+    readout: float | None  # g[0]: a loss's own step over the one before, for a state with a memory cell
     anchors: tuple[int, ...]
     sequences: int  # how many had a gradient at all
     per_step: bool  # False: counted from the last step, for the summed loss
@@ -44,51 +44,58 @@ class Horizon:
     @property
     def censored(self) -> bool:
         """Did the gradient outlive the lags that were measured?"""
-        return self.lag >= self.longest
+        return self.steps >= self.longest
 
     @property
     def finite(self) -> bool:
         """False once a NaN or an infinity shows in the profile."""
         return all(math.isfinite(x) or x == -math.inf for x in self.profile)
 
-    def __str__(self) -> str:
-        """Such as "23", or ">256" where the gradient outlives what was measured.
+    @property
+    def display(self) -> str:
+        """Such as "23", or ">256" where the gradient outlives what was measured."""
+        return f">{self.longest}" if self.censored else str(self.steps)
 
-        >>> str(horizon(reach(trace)))
-        '23'
-        """
-        return f">{self.longest}" if self.censored else str(self.lag)
+    def __str__(self) -> str:
+        return self.display
 
 
 def horizon(reach: Reach, *, threshold: float = 1e-3, resamples: int = 200, seed: int = 0) -> Horizon:
     """The horizon, its decay per step and their bootstrap intervals; draws nothing from the global generators.
 
+    >>> horizon(reach(trace)).display
+    '23'
+
     Raises NotMeasured where no anchor has a gradient, so that there is no ratio.
     """
+    if not 0 < threshold < 1:
+        raise UsageError(f"The threshold is a share between 0 and 1, got {threshold:g}.")
     r = 1 if reach.has_memory else 0
     logs, owner = _ratios(reach, r)
+    sequences = len(set(owner.tolist()))
     profile = _quantile(logs, 0.5)
     fit = _fit_range(profile, r, threshold)
-    lag = int(_lags(profile, r, threshold))
-    interval = decays = None
-    if len(owner.unique()) > 1:
+    low = high = decays = None
+    if sequences > 1:
         profiles = _resampled(logs, owner, resamples, seed)
-        interval = _integers(_bounds(_lags(profiles, r, threshold).double()))
+        low, high = map(int, _bounds(_lags(profiles, r, threshold).double()))
         decays = _bounds(_decay(profiles, fit))
     return Horizon(
-        lag=lag,
-        interval=interval,
+        steps=int(_lags(profile, r, threshold)),
+        low=low,
+        high=high,
         threshold=threshold,
         longest=reach.longest,
         reference=r,
         profile=tuple(profile.tolist()),
         upper=tuple(_quantile(logs, 0.9).tolist()),
         decay=float(_decay(profile, fit)),
-        decay_interval=decays,
+        decay_low=decays and decays[0],
+        decay_high=decays and decays[1],
         fitted=fit,
-        readout=math.exp(profile[0]) if reach.has_memory and math.isfinite(profile[0]) else None,
+        readout=_exp(float(profile[0])) if reach.has_memory else None,
         anchors=reach.anchors,
-        sequences=len(owner.unique()),
+        sequences=sequences,
         per_step=reach.per_step,
     )
 
@@ -142,7 +149,7 @@ def _resampled(logs: Tensor, owner: Tensor, resamples: int, seed: int) -> Tensor
 
     A draw is a weight for each row; the rows of each lag are sorted once and the median is where the weight is half.
     """
-    names, row = owner.unique(return_inverse=True)
+    names, row = torch.unique(owner, return_inverse=True)
     draws = torch.randint(len(names), (resamples, len(names)), generator=torch.Generator().manual_seed(seed))
     weights = torch.zeros(resamples, len(names)).scatter_add_(1, draws, torch.ones(draws.shape))[:, row]
     values, order = logs.sort(0)  # (N, lags)
@@ -150,14 +157,13 @@ def _resampled(logs: Tensor, owner: Tensor, resamples: int, seed: int) -> Tensor
     return torch.where(logs.isnan().any(0), math.nan, values.gather(0, below.sum(1)))
 
 
-def _bounds(samples: Tensor) -> Interval | None:
-    """The middle 95 %, by the nearest rank; None where a sample is not finite."""
-    if not samples.isfinite().all():
-        return None
-    samples = samples.sort().values
-    low, high = math.floor(0.025 * (len(samples) - 1)), math.ceil(0.975 * (len(samples) - 1))
-    return float(samples[low]), float(samples[high])
+def _bounds(samples: Tensor) -> Interval:
+    """The middle 95 %, by the nearest rank; NaN where a sample is."""
+    n = len(samples) - 1
+    ordered = samples.sort().values
+    low, high = ordered[math.floor(0.025 * n)], ordered[math.ceil(0.975 * n)]
+    return (math.nan, math.nan) if samples.isnan().any() else (float(low), float(high))
 
 
-def _integers(bounds: Interval | None) -> tuple[int, int] | None:
-    return None if bounds is None else (int(bounds[0]), int(bounds[1]))
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 709 else math.inf

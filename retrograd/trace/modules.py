@@ -102,7 +102,7 @@ def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
         outputs, runs = passage.runs(
             x.to(like.dtype), states, given=given, noise=_noise(stack, x.dtype), starts=starts
         )
-        final = tuple(r.states[-1].to(x.dtype) for r in runs)
+        final = tuple(r.final.to(x.dtype) for r in runs)
         passage.hand_out(*final)
         return outputs.to(x.dtype), final
 
@@ -140,8 +140,8 @@ def _initial(layers: Layers, given: list[Tensor], batch: int) -> list[Tensor]:
 
 
 def _finals(runs: list[Run], dtype: torch.dtype, *, unbatched: bool) -> tuple[Tensor, ...]:
-    final = torch.stack([r.states[-1] for r in runs]).to(dtype)
-    parts = final.split(runs[0].cell.hidden_size, dim=-1)
+    final = torch.stack([r.final for r in runs]).to(dtype)
+    parts = final.chunk(2 if runs[0].cell.has_memory else 1, dim=-1)
     return tuple(part.squeeze(1) if unbatched else part.contiguous() for part in parts)
 
 

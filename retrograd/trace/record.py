@@ -57,7 +57,7 @@ def record(
 
 def _patch(module: Stack | nn.RNNBase, dtype: torch.dtype) -> Passage:
     """Replace the module's forward on the instance alone; `untouched` takes it off again."""
-    shared = [[cell] for cell in module.cells] if isinstance(module, Stack) else from_torch(module)
+    shared = [[cell] for cell in module.layers] if isinstance(module, Stack) else from_torch(module)
     passage = Passage([[_constant(cell, dtype) for cell in cells] for cells in shared])
     if isinstance(module, Stack):
         vars(module)["forward"] = stack_forward(module, passage)
@@ -108,8 +108,8 @@ def _layer(name: str, runs: tuple[Run, ...], loss: Tensor) -> LayerTrace:
     return LayerTrace(
         name=name,
         cell=cell,
-        inputs=torch.cat([run.inputs.detach() for run in runs]),
-        states=torch.cat([runs[0].states.detach(), *(run.states[1:].detach() for run in runs[1:])]),
+        inputs=torch.cat([run.inputs for run in runs]),
+        states=torch.cat([runs[0].states, *(run.states[1:] for run in runs[1:])]),
         tape=tape,
         runs=runs,
         loss=loss,

@@ -1,6 +1,6 @@
 """One layer run step by step, with the gradient at every state within reach of autograd.
 
-    s[t] = F(p[t], s[t-1]) + probe[t]                 probe = 0, so d(anything)/d(probe[t]) = d(anything)/d(s[t])
+    s[t] = F(p[t], s[t-1]) + probe[t]                 probe = 0: what anything is to s[t], it is to probe[t]
     delta[t] = entering[t] + J[t+1]^T delta[t+1]      entering: what comes from above, delta: the total
 
 The whole layer is one node of the autograd graph. Its backward is the recursion in closed form, for a stack of several
@@ -22,20 +22,18 @@ from retrograd.cells import Cell, Local
 class Run:
     """One pass of one cell over T steps.
 
-    `states` is what the rest of the model sees; `last` is its final row again, as a tensor of its own for the run that
-    continues this one, so that what enters from above and what comes back through time stay apart.
+    The last state is there twice: `final` for the rest of the model, `last` for the run that continues this one, so
+    that what enters from above and what comes back through time stay apart.
     """
 
     cell: Cell
-    inputs: Tensor  # (T, B, X), live
-    states: Tensor  # (T+1, B, S), live
+    inputs: Tensor  # (T, B, X)
+    states: Tensor  # (T+1, B, S)
+    outputs: Tensor  # (T, B, H), live
+    final: Tensor  # (B, S), live
     last: Tensor  # (B, S), live
     probe: Tensor  # (T+1, B, S), zeros: the gradient at it is the total gradient at each state
     tape: "Tape"
-
-    @property
-    def outputs(self) -> Tensor:
-        return self.cell.output(self.states[1:])
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,50 +70,74 @@ class Tape:
             p = torch.where(self.live[t, :, None], p, 0.0)
         return before, p
 
-    def backward(self, entering: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Total gradients (..., T+1, B, S) and those at p (..., T, B, P) from what enters at each state."""
-        total, at_p = entering.clone(), []
-        delta = last
+    def backward(self, total: Tensor, *, wanted: bool) -> Tensor | None:
+        """Turn what enters at each state (..., T+1, B, S), in place, into the total gradient there.
+
+        Where `wanted`, returns the gradient at every p, (..., T, B, P).
+        """
+        at_p = []
         for t in reversed(range(len(self.steps))):
-            delta = total[..., t + 1, :, :].add_(delta)
-            delta, p = self.back(t, delta)
-            at_p.append(p)
-        total[..., 0, :, :].add_(delta)
-        return total, torch.stack(at_p[::-1], dim=-3)
+            delta, p = self.back(t, total[..., t + 1, :, :])
+            total[..., t, :, :].add_(delta)
+            if wanted:
+                at_p.append(p)
+        return torch.stack(at_p[::-1], dim=-3) if wanted else None
 
 
 def run(
     cell: Cell, inputs: Tensor, state: Tensor, *, starts: Tensor | None = None, live: Tensor | None = None
 ) -> Run:
     """Run `cell` over inputs (T, B, X) from state (B, S); the cell's own weights are taken as constants."""
+    if not _follows_a_run(inputs):
+        inputs = inputs.detach()  # no state lies below: its gradient need not be had
     p = cell.project(inputs)
     probe = p.new_zeros(()).expand(len(p) + 1, *state.shape).requires_grad_()
     tape = Tape(cell, starts, live)
-    states, last = _Replay.apply(tape, p, state, probe)
-    return Run(cell, inputs, states, last, probe, tape)
+    states, outputs, final, last = _Replay.apply(tape, p, state, probe)  # type: ignore[no-untyped-call]
+    return Run(cell, inputs.detach(), states, outputs, final, last, probe, tape)
+
+
+def _follows_a_run(x: Tensor) -> bool:
+    """Does x depend on the states of a layer that is recorded?"""
+    todo, seen = [x.grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "_ReplayBackward":
+            return True
+        seen.add(node)
+        todo += [below for below, _ in node.next_functions]
+    return False
 
 
 class _Replay(Function):
-    """(p, s0, probe) -> (states, last state)."""
+    """(p, s0, probe) -> (states, outputs, final, last); the states themselves are for reading only."""
 
     @staticmethod
-    def forward(ctx: Any, tape: Tape, p: Tensor, state: Tensor, probe: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.tape = tape
+    def forward(ctx: Any, tape: Tape, p: Tensor, state: Tensor, probe: Tensor) -> tuple[Tensor, ...]:
         states = tape.forward(p, state)
-        return states, states[-1].clone()
+        ctx.tape = tape
+        ctx.mark_non_differentiable(states)
+        return states, tape.cell.output(states[1:]).clone(), states[-1].clone(), states[-1].clone()
 
     @staticmethod
-    def backward(ctx: Any, entering: Tensor, last: Tensor) -> tuple[None, Tensor, Tensor, Tensor]:
-        total, p, state = _Recursion.apply(ctx.tape, entering, last)
+    def backward(ctx: Any, _: Tensor, *entering: Tensor) -> tuple[Tensor | None, ...]:
+        total, p, state = _Recursion.apply(ctx.tape, ctx.needs_input_grad[1], *entering)  # type: ignore[no-untyped-call]
         return None, p, state, total
 
 
 class _Recursion(Function):
-    """`Tape.backward`; under vmap it takes the whole stack of losses through each step together."""
+    """`Tape.backward` from what enters at the outputs, the final state and its double.
+
+    Under vmap the whole stack of losses is taken through each step together.
+    """
 
     @staticmethod
-    def forward(tape: Tape, entering: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        total, p = tape.backward(entering, last)
+    def forward(tape: Tape, wanted: bool, *entering: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        outputs, final, last = entering
+        total = entered(outputs, final + last)
+        p = tape.backward(total, wanted=wanted)
         return total, p, total[..., 0, :, :].clone()
 
     @staticmethod
@@ -124,9 +146,20 @@ class _Recursion(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: Sequence[int | None], tape: Tape, entering: Tensor, last: Tensor
-    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        def stacked(x: Tensor, dim: int | None) -> Tensor:
-            return x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+        info: Any, in_dims: Sequence[int | None], tape: Tape, wanted: bool, *entering: Tensor
+    ) -> tuple[tuple[Tensor | None, ...], tuple[int | None, ...]]:
+        stacked = (
+            x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip(entering, in_dims[2:], strict=True)
+        )
+        gradients = _Recursion.apply(tape, wanted, *stacked)  # type: ignore[no-untyped-call]
+        return gradients, (0, 0 if wanted else None, 0)
 
-        return _Recursion.apply(tape, stacked(entering, in_dims[1]), stacked(last, in_dims[2])), (0, 0, 0)
+
+def entered(outputs: Tensor, final: Tensor) -> Tensor:
+    """What enters at the outputs (..., T, B, H) and the final state (..., B, S), by state: (..., T+1, B, S)."""
+    *leading, steps, batch, hidden = outputs.shape
+    states = outputs.new_zeros(*leading, steps + 1, batch, final.shape[-1])
+    states[..., 1:, :, :hidden] = outputs
+    states[..., -1, :, :] += final
+    return states

@@ -23,7 +23,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     found = [_Found(module) for module in modules]
     python, arrays = random.getstate(), numpy.random.get_state()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if _cuda_in_use() else ()
     try:
         with torch.random.fork_rng(devices=devices):
             for module in modules:
@@ -35,6 +35,11 @@ def untouched(model: nn.Module) -> Iterator[None]:
             record.restore()
         random.setstate(python)
         numpy.random.set_state(arrays)
+
+
+def _cuda_in_use() -> bool:
+    in_use: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return in_use
 
 
 class _Found:

@@ -16,7 +16,7 @@ from torch import Tensor
 from retrograd.cells import Cell
 from retrograd.errors import NotMeasured
 from retrograd.numerics import flush_denormals
-from retrograd.trace.replay import Run, Tape
+from retrograd.trace.replay import Run, Tape, entered
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +50,10 @@ class LayerTrace:
 
     @cached_property
     def _gradients(self) -> tuple[Tensor, Tensor]:
-        wells = [run.states for run in self.runs] + self.probes
-        gradients = _gradients_of(self.loss[None], wells)
-        n = len(self.runs)
-        return self.join(gradients[:n])[0, 1:], self.join(gradients[n:])[0]
+        doors = [door for run in self.runs for door in (run.outputs, run.final)]
+        (*gradients,) = _gradients_of(self.loss[None], doors + self.probes)
+        at_states = list(map(entered, gradients[: len(doors) : 2], gradients[1 : len(doors) : 2]))
+        return self.join(at_states)[0, 1:], self.join(gradients[len(doors) :])[0]
 
     @property
     def probes(self) -> list[Tensor]:
