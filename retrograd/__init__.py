@@ -2,7 +2,7 @@
 
     import retrograd as rg
 
-    result = rg.train(rg.config({"data": {"train": ["notes.txt"]}}))     a run folder, its figures, its report
+    result = rg.train(rg.make_config({"data": {"train": ["notes.txt"]}}))     a run folder, its figures, its report
     model = rg.load(result.run.path)                                      an nn.Module
     trace = rg.record(any_module, lambda m: per_step_losses(m))           states and gradients at every step
     rg.horizon(rg.reach(trace)).display                                   how many steps back the gradient counts
@@ -14,26 +14,64 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrograd.bptt import BACKENDS, bptt
-    from retrograd.bptt.stack import Stack
-    from retrograd.cells import CELLS, GRU, LSTM, Additive, Cell, Elman, from_torch
-    from retrograd.config import make as config
-    from retrograd.diagnosis import RULES, Finding, diagnose
-    from retrograd.errors import RetrogradError
-    from retrograd.experiments.build import load, to_torch
-    from retrograd.experiments.generation import generate
-    from retrograd.experiments.training import train
-    from retrograd.init import INITS, initialise_
-    from retrograd.measures import MEASURES, carry, horizon, reach, saturation
-    from retrograd.models import RecurrentLM
-    from retrograd.reports import Report
-    from retrograd.tasks import TASKS
-    from retrograd.trace import Trace, record
+    from retrograd.bptt import BACKENDS as BACKENDS
+    from retrograd.bptt import Stack as Stack
+    from retrograd.cells import (
+        CELLS as CELLS,
+    )
+    from retrograd.cells import (
+        GRU as GRU,
+    )
+    from retrograd.cells import (
+        LSTM as LSTM,
+    )
+    from retrograd.cells import (
+        Additive as Additive,
+    )
+    from retrograd.cells import (
+        Cell as Cell,
+    )
+    from retrograd.cells import (
+        Elman as Elman,
+    )
+    from retrograd.cells import (
+        from_torch as from_torch,
+    )
+    from retrograd.config import make as make_config  # noqa: F401
+    from retrograd.diagnosis import RULES as RULES
+    from retrograd.diagnosis import Finding as Finding
+    from retrograd.diagnosis import diagnose as diagnose
+    from retrograd.errors import RetrogradError as RetrogradError
+    from retrograd.experiments.build import load as load
+    from retrograd.experiments.build import to_torch as to_torch
+    from retrograd.experiments.generation import generate as generate
+    from retrograd.experiments.training import train as train
+    from retrograd.init import INITS as INITS
+    from retrograd.init import initialise_ as initialise_
+    from retrograd.measures import (
+        MEASURES as MEASURES,
+    )
+    from retrograd.measures import (
+        carry as carry,
+    )
+    from retrograd.measures import (
+        horizon as horizon,
+    )
+    from retrograd.measures import (
+        reach as reach,
+    )
+    from retrograd.measures import (
+        saturation as saturation,
+    )
+    from retrograd.models import RecurrentLM as RecurrentLM
+    from retrograd.reports import Report as Report
+    from retrograd.tasks import TASKS as TASKS
+    from retrograd.trace import Trace as Trace
+    from retrograd.trace import record as record
 
 _HOME = {
     "BACKENDS": "bptt",
-    "bptt": "bptt",
-    "Stack": "bptt.stack",
+    "Stack": "bptt",
     "CELLS": "cells",
     "GRU": "cells",
     "LSTM": "cells",
@@ -41,7 +79,7 @@ _HOME = {
     "Cell": "cells",
     "Elman": "cells",
     "from_torch": "cells",
-    "config": "config:make",
+    "make_config": "config:make",
     "RULES": "diagnosis",
     "Finding": "diagnosis",
     "diagnose": "diagnosis",

@@ -48,7 +48,7 @@ class Model(Section):
     hidden: Positive = 512
     layers: Positive = 1
     embedding: Positive | None = None  # None: as wide as the hidden layer when tied, else the smaller of it and 64
-    dropout: Share = 0.0  # between embedding, layers and softmax, never from step to step
+    dropout: Share = 0.0  # on each layer's way up, never from step to step
     tied: bool = False  # the softmax uses the embedding's matrix
     init: str = "default"  # names of retrograd.init joined by +, each with its number: orthogonal+forget_bias=3
     embedding_range: float | None = None  # embedding and softmax uniform in +- this; None: torch's default
@@ -61,12 +61,12 @@ class Training(Section):
     lr: Annotated[float, Field(gt=0)] = 4e-3
     momentum: Share = 0.9  # of nesterov
     betas: tuple[Share, Share] = (0.9, 0.99)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0  # of matrices; biases are never decayed
     clip_norm: Annotated[float, Field(ge=0)] = 1.0  # 0: off
     clip_value: Annotated[float, Field(ge=0)] = 0.0  # 0: off
     reduction: Literal["token", "sequence"] = "token"  # the loss: mean per token, or summed over a window's steps
     schedule: str = "cosine"
-    warmup: Annotated[int, Field(ge=0)] = 100  # steps
+    warmup: Share = 0.02  # of the budget
     divide_by: Annotated[float, Field(gt=0)] = 2.0  # schedule "divide": each epoch
     divide_after: Annotated[int, Field(ge=0)] = 4  # ... after this many
     minutes: Annotated[float, Field(gt=0)] | None = None

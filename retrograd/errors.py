@@ -19,6 +19,8 @@ from collections.abc import Iterable
 
 
 class RetrogradError(Exception):
+    """Everything that Retrograd raises on purpose; `exit_code` is what the command line leaves with."""
+
     exit_code = 1
 
 

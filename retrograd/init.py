@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from retrograd.errors import ConfigError, UnknownName, UsageError
 
@@ -86,19 +87,19 @@ def _layers(name: str, part: nn.Module) -> Iterator[Recurrence]:
     gates = next(known, getattr(part, "gates", None))
     if not isinstance(gates, tuple):
         return
+    label = name or type(part).__name__
     if getattr(part, "proj_size", 0):
+        raise UsageError(f"The W_hh of {label} is not square: it was made with proj_size. Use proj_size=0.")
+    if is_parametrized(part):
         raise UsageError(
-            f"The W_hh of {name or type(part).__name__} is not square (proj_size); use proj_size=0."
+            f"The weights of {label} are computed (parametrised), so what is set would be lost. "
+            "Initialise first, parametrise then."
         )
     names = [n for n, _ in part.named_parameters(recurse=False)]
     for suffix in [n.removeprefix("weight_ih") for n in names if n.startswith("weight_ih")]:
-        weight_ih, *others = (f"{p}{suffix}" for p in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        yield Recurrence(
-            f"{name or type(part).__name__}{suffix}",
-            gates,
-            part.get_parameter(weight_ih),
-            *(part.get_parameter(n) if getattr(part, n, None) is not None else None for n in others),
-        )
+        weight_ih = part.get_parameter(f"weight_ih{suffix}")
+        others = [getattr(part, f"{n}{suffix}", None) for n in ("weight_hh", "bias_ih", "bias_hh")]
+        yield Recurrence(f"{label}{suffix}", gates, weight_ih, *others)
 
 
 def _gated(module: nn.Module, init: str) -> list[Recurrence]:
@@ -106,9 +107,7 @@ def _gated(module: nn.Module, init: str) -> list[Recurrence]:
     found = recurrences(module)
     for layer in found:
         if layer.weight_hh is None:
-            raise UsageError(
-                f"{init} sets recurrent weights, and {layer.name} has none; use default or uniform."
-            )
+            raise UsageError(f"{init} sets recurrent weights, and {layer.name} has none; use default or uniform.")
     return found
 
 
@@ -129,9 +128,7 @@ def _forgetting(module: nn.Module, init: str) -> list[tuple[Recurrence, str]]:
     for layer in recurrences(module):
         keeps = next((gate for gate in ("f", "z") if gate in layer.gates), None)
         if keeps is None:
-            raise UsageError(
-                f"{init} needs a gate that keeps, and {layer.name} has none. Try orthogonal or identity."
-            )
+            raise UsageError(f"{init} needs a gate that keeps, and {layer.name} has none. Try orthogonal or identity.")
         if layer.bias_ih is None:
             raise UsageError(f"{init} sets a bias, and {layer.name} was made with bias=False.")
         found.append((layer, keeps))
@@ -228,9 +225,7 @@ def spectral_radius_(module: nn.Module, radius: float = 1.0) -> None:
     """Each gate's W_hh as it stands, scaled until its largest |eigenvalue| is `radius`."""
     _check(radius > 0, "The spectral radius must be positive", radius)
     layers = _gated(module, "spectral_radius")
-    radii = [
-        [float(torch.linalg.eigvals(W.double()).abs().max()) for W in layer.squares()] for layer in layers
-    ]
+    radii = [[float(torch.linalg.eigvals(W.double()).abs().max()) for W in layer.squares()] for layer in layers]
     for layer, found in zip(layers, radii, strict=True):
         if not all(0 < r < math.inf for r in found):
             raise UsageError(f"W_hh of {layer.name} has spectral radius {min(found):g} and cannot be scaled.")

@@ -24,7 +24,8 @@ def log_norm(x: Tensor, dim: int = -1) -> Tensor:
     x = x.detach().double()
     m = x.abs().amax(dim, keepdim=True)
     scale = torch.where((m > 0) & m.isfinite(), m, torch.ones_like(m))
-    return torch.linalg.vector_norm(x / scale, dim=dim).log() + scale.log().squeeze(dim)
+    scaled: Tensor = torch.linalg.vector_norm(x / scale, dim=dim)
+    return scaled.log() + scale.log().squeeze(dim)
 
 
 def log_total_norm(tensors: Iterable[Tensor]) -> float:

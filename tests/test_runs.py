@@ -32,7 +32,7 @@ def test_two_runs_of_one_second_get_two_names(tmp_path, monkeypatch):
 def test_what_is_not_a_run_is_said_to_be_none(tmp_path):
     with pytest.raises(RunError, match="No run is at"):
         runs.open_run(tmp_path / "none")
-    with pytest.raises(RunError, match="is not a run: it holds no config.toml"):
+    with pytest.raises(RunError, match=r"is not a run: it holds no config\.toml"):
         runs.open_run(tmp_path)
 
 

@@ -16,7 +16,7 @@ def demo(
     from retrograd import runs
     from retrograd.cli.live import progress_line
     from retrograd.experiments.demo import Compared, Heading, Wrote, demo
-    from retrograd.experiments.training import Progress
+    from retrograd.experiments.events import Progress
     from retrograd.experiments.untrained import Untrained
     from retrograd.reports import text
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from retrograd import runs
-from retrograd.experiments import training
+from retrograd.experiments import events
 from retrograd.reports import text
 from retrograd.training.schedules import Budget
 
@@ -34,19 +34,19 @@ class Screen:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self.bar.stop()
 
-    def show(self, event: training.Event) -> None:
+    def show(self, event: events.Event) -> None:
         match event:
-            case training.Planned():
+            case events.Planned():
                 self._plan(event)
-            case training.Progress():
+            case events.Progress():
                 self._progress(event)
-            case training.Finished():
+            case events.Finished():
                 self._finish(event)
 
     def _print(self, line: str = "", style: str | None = None) -> None:
         self.console.print(Text(line, style or ""))
 
-    def _plan(self, plan: training.Planned) -> None:
+    def _plan(self, plan: events.Planned) -> None:
         if self.quiet:
             return
         for line in plan_lines(plan):
@@ -56,7 +56,7 @@ class Screen:
             self.task = self.bar.add_task("", total=1.0)
             self.bar.start()
 
-    def _progress(self, p: training.Progress) -> None:
+    def _progress(self, p: events.Progress) -> None:
         if self.quiet:
             return
         if self.task is not None:
@@ -65,7 +65,7 @@ class Screen:
             self._print(progress_line(p))
             self.next_line = time.monotonic() + EVERY
 
-    def _finish(self, result: training.Finished) -> None:
+    def _finish(self, result: events.Finished) -> None:
         self.bar.stop()
         if self.json:
             print(runs.to_json(summary(result)), file=sys.stdout)
@@ -75,7 +75,7 @@ class Screen:
         self._print(ending(result))
 
 
-def plan_lines(plan: training.Planned) -> list[str]:
+def plan_lines(plan: events.Planned) -> list[str]:
     """What is about to be trained, on what, for how long, and how far the gradient reaches before it starts."""
     m, t = plan.settings.model, plan.settings.training
     counted = ", ".join(f"{n:,} {NAMES[split]}" for split, n in plan.counts.items())
@@ -88,7 +88,7 @@ def plan_lines(plan: training.Planned) -> list[str]:
         f"training  {length(Budget(t.minutes, t.steps, t.epochs))}, window {t.window}, batch {t.batch}, "
         f"{t.optimizer} at {t.lr:g} ({t.schedule}), clip {t.clip_norm or t.clip_value or 'off'}",
         f"expected  first loss ln {round(math.exp(plan.first_loss))} = {plan.first_loss:.3f} nats",
-        f"horizon   {plan.start.horizon.display} steps at the start; {known} is {plan.need}",
+        f"horizon   {plan.start.horizon} steps at the start; {known} is {plan.need}",
         f"run       {plan.run.path}",
     ]
 
@@ -102,12 +102,12 @@ def length(budget: Budget) -> str:
     return f"{budget.epochs} epochs" if budget.epochs is not None else f"{budget.minutes:g} minutes"
 
 
-def progress_line(p: training.Progress) -> str:
+def progress_line(p: events.Progress) -> str:
     validation = f"{p.validation.nats:.3f}" if p.validation else "-"
     norm = math.exp(p.step.log_grad_norm) if p.step.log_grad_norm < 709 else math.inf
     return (
         f"step {p.step.index:,}  loss {p.loss:.3f}  valid {validation}  |g| {norm:.2g}  clipped {p.clipped:.0%}  "
-        f"horizon {p.measured.horizon.display}  {p.speed:,.0f} tok/s  {clock(p.left)} left"
+        f"horizon {p.measured.horizon}  {p.speed:,.0f} tok/s  {clock(p.left)} left"
     )
 
 
@@ -117,7 +117,7 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def ending(result: training.Finished) -> str:
+def ending(result: events.Finished) -> str:
     run = result.run.path
     if result.status == "interrupted":
         return f"Stopped at step {result.steps:,}; the weights are kept in {run}."
@@ -127,7 +127,7 @@ def ending(result: training.Finished) -> str:
     return f"Run {run}\n  retrograd report {run}{follow}\n  retrograd diagnose {run}"
 
 
-def summary(result: training.Finished) -> dict[str, object]:
+def summary(result: events.Finished) -> dict[str, object]:
     """The one JSON object of `train --json`."""
     return {
         "run": str(result.run.path),

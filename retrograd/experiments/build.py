@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from retrograd import config, runs
 from retrograd.bptt import Stack, choose
-from retrograd.cells import Cell, make_cell, to_state_dict
+from retrograd.cells import make_cell, to_state_dict
 from retrograd.errors import ConfigError, UsageError
 from retrograd.init import initialise_
 from retrograd.models import RecurrentLM
@@ -24,7 +24,7 @@ def build(settings: config.Config, vocabulary: int) -> RecurrentLM:
     sizes = [width] + [m.hidden] * (m.layers - 1)
     stack = Stack([make_cell(m.cell, size, m.hidden, **options) for size in sizes], dropout=m.dropout)
     initialise_(stack, m.init)
-    stack.backend = choose(stack.cells[0], settings.training.backend)
+    stack.backend = choose(stack.layers[0], settings.training.backend)
     return RecurrentLM(vocabulary, stack, dropout=m.dropout, tied=m.tied, embedding_range=m.embedding_range)
 
 
@@ -65,5 +65,4 @@ def to_torch(model: nn.Module) -> dict[str, Tensor]:
     stacks = [module for module in model.modules() if isinstance(module, Stack)]
     if len(stacks) != 1:
         raise UsageError(f"Expected a model with one stack of recurrent layers, got one with {len(stacks)}.")
-    cells = [cell for cell in stacks[0].cells if isinstance(cell, Cell)]
-    return {name: tensor.clone() for name, tensor in to_state_dict(cells).items()}
+    return {name: tensor.clone() for name, tensor in to_state_dict(stacks[0].layers).items()}

@@ -8,7 +8,8 @@ from typing import Any
 
 from retrograd import config, runs
 from retrograd.errors import DataError
-from retrograd.experiments.training import Event, Finished, Progress, training
+from retrograd.experiments.events import Event, Finished, Progress
+from retrograd.experiments.training import training
 from retrograd.experiments.untrained import Untrained, untrained
 
 GAP = 60  # chosen by benchmarks/recall_gap.py: over the default LSTM's horizon, learned by the remedy in the time
@@ -16,7 +17,7 @@ RECALL: dict[str, Any] = {
     "task": "recall",
     "recall": {"gap": GAP},
     "model": {"cell": "lstm", "hidden": 64, "embedding": 16},
-    "training": {"batch": 32, "steps": 400, "lr": 5e-3, "schedule": "constant", "warmup": 0},
+    "training": {"batch": 32, "steps": 400, "lr": 5e-3, "schedule": "constant", "warmup": 0.0},
     "measure": {"every": 0},
 }
 REMEDY = f"chrono={GAP}"

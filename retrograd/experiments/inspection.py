@@ -11,7 +11,7 @@ from retrograd.errors import DataError, RunError, UsageError
 from retrograd.experiments.build import load
 from retrograd.experiments.measuring import load_window, measure, opinion
 from retrograd.experiments.objective import evaluate, figures
-from retrograd.experiments.training import subject
+from retrograd.experiments.outcome import subject
 from retrograd.reports import Report
 from retrograd.tasks import language, tokenizers
 from retrograd.tasks.window import cut

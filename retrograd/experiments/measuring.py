@@ -1,5 +1,7 @@
 """The reach of a model's gradient on a fixed slice of text: record, measure, form an opinion."""
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +18,7 @@ from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
 from retrograd.tasks.window import IGNORED, Window
 from retrograd.trace import record
+from retrograd.training.loop import Step
 
 LAST_SHARE = 4  # anchors lie in the last quarter of the slice; three quarters remain as the longest lag
 
@@ -32,6 +35,32 @@ def measure(model: RecurrentLM, probe: Window, *, anchors: int, step: int) -> Me
             return Measurement(step=step, horizon=horizon(reached), saturation=saturation(trace))
     finally:
         model.train(training)
+
+
+@dataclass
+class Gauge:
+    """Measures one model now and then while it trains, and never for more than its share of the time."""
+
+    model: RecurrentLM
+    probe: Window
+    settings: config.Measure
+    latest: Measurement | None = None
+    cost: float = 0.0  # seconds of the last measurement
+    spent: float = 0.0  # ... of all that were taken while training
+
+    def take(self, step: int) -> Measurement:
+        begin = time.monotonic()
+        self.latest = measure(self.model, self.probe, anchors=self.settings.anchors, step=step)
+        self.cost = time.monotonic() - begin
+        return self.latest
+
+    def take_when_due(self, step: Step) -> Measurement | None:
+        every, share = self.settings.every, self.settings.share
+        if not every or step.index % every or self.spent + self.cost > share * step.seconds:
+            return None
+        taken = self.take(step.index)
+        self.spent += self.cost
+        return taken
 
 
 def anchor_steps(probe: Window, count: int) -> list[int]:

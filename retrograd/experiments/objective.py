@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrograd.models import RecurrentLM
@@ -78,7 +78,7 @@ def figures(result: Evaluation, unit: str, *, hits: bool) -> dict[str, float]:
     return named | ({"accuracy": result.accuracy} if hits else {})
 
 
-def losses(model: RecurrentLM, window: Window) -> Tensor:
+def losses(model: nn.Module, window: Window) -> Tensor:
     """Each step's loss (T, B), zero where nothing is asked: what `record` measures the reach of."""
-    logits, _ = model(window.inputs, None, window.starts)
+    logits: Tensor = model(window.inputs, None, window.starts)[0]
     return F.cross_entropy(logits.permute(0, 2, 1), window.targets, ignore_index=IGNORED, reduction="none")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from retrograd.init import initialise_
 from retrograd.measures import Horizon, horizon, reach
@@ -43,5 +43,9 @@ def untrained(
             module = kind(inputs, hidden, **options)
             initialise_(module, init)
             x, direction = torch.randn(steps, batch, inputs), torch.randn(hidden)
-        trace = record(module, lambda m, x=x, direction=direction: (m(x)[0][-1] @ direction).sum())
-        yield Untrained(name, horizon(reach(trace)))
+        yield Untrained(name, _last_step(module, x, direction))
+
+
+def _last_step(module: nn.Module, x: Tensor, direction: Tensor) -> Horizon:
+    """The horizon of a loss on the last step alone, the sum over the batch of h[T] along one direction."""
+    return horizon(reach(record(module, lambda m: (m(x)[0][-1] @ direction).sum())))

@@ -2,7 +2,8 @@
 
     e[t] = E x[t]        s[t] = stack(e[t], s[t-1])        logits[t] = U h[t] + b        Axes: T time, B batch, V types
 
-Dropout stands between embedding, layers and softmax, never on the way from step to step (Zaremba et al. 2014).
+Dropout stands on each layer's way up, to the next layer and to the softmax, never on the way from step to step
+(Zaremba et al. 2014); the embedding is left whole, since a character less is a word misread.
 Tied: U = E (Press and Wolf 2017), which needs an embedding as wide as the hidden layer.
 """
 
@@ -26,8 +27,8 @@ class RecurrentLM(nn.Module):
         embedding_range: float | None = None,
     ) -> None:
         super().__init__()
-        lowest, highest = stack.cells[0], stack.cells[-1]
-        embedding, hidden = int(lowest.input_size), int(highest.hidden_size)
+        lowest, highest = stack.layers[0], stack.layers[-1]
+        embedding, hidden = lowest.input_size, highest.hidden_size
         if tied and embedding != hidden:
             raise ConfigError(
                 f"A tied softmax needs an embedding as wide as the hidden layer, {hidden}; got {embedding}. "
@@ -47,8 +48,7 @@ class RecurrentLM(nn.Module):
             self.softmax.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
-        e = F.dropout(self.embedding(tokens), self.dropout, self.training)
-        h, state = self.stack(e, state, starts)
+        h, state = self.stack(self.embedding(tokens), state, starts)
         return self.softmax(F.dropout(h, self.dropout, self.training)), state
 
 

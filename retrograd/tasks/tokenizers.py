@@ -136,8 +136,8 @@ class Word(Types):
 class Byte(Tokenizer):
     level = "byte"
     unit = "byte"
-    size = 256  # type: ignore[assignment]
-    first = ord("\n")  # type: ignore[assignment]
+    size = 256
+    first = ord("\n")
 
     @classmethod
     def fit(cls, text: str, size: int) -> "Byte":

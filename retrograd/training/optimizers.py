@@ -11,16 +11,14 @@ from torch import nn
 
 from retrograd.errors import UnknownName
 
-Make = Callable[..., torch.optim.Optimizer]
+Make = Callable[[list[dict[str, Any]], float, float, tuple[float, float]], torch.optim.Optimizer]
 
 OPTIMIZERS: dict[str, Make] = {
-    "sgd": lambda p, lr, momentum, betas, decay: torch.optim.SGD(p, lr, weight_decay=decay),
-    "nesterov": lambda p, lr, momentum, betas, decay: torch.optim.SGD(
-        p, lr, momentum=momentum, nesterov=True, weight_decay=decay
-    ),
-    "rmsprop": lambda p, lr, momentum, betas, decay: torch.optim.RMSprop(p, lr, alpha=betas[1], weight_decay=decay),
-    "adam": lambda p, lr, momentum, betas, decay: torch.optim.Adam(p, lr, betas=betas, weight_decay=decay),
-    "adamw": lambda p, lr, momentum, betas, decay: torch.optim.AdamW(p, lr, betas=betas, weight_decay=decay),
+    "sgd": lambda p, lr, momentum, betas: torch.optim.SGD(p, lr),
+    "nesterov": lambda p, lr, momentum, betas: torch.optim.SGD(p, lr, momentum=momentum, nesterov=True),
+    "rmsprop": lambda p, lr, momentum, betas: torch.optim.RMSprop(p, lr, alpha=betas[1]),
+    "adam": lambda p, lr, momentum, betas: torch.optim.Adam(p, lr, betas=betas),
+    "adamw": lambda p, lr, momentum, betas: torch.optim.AdamW(p, lr, betas=betas),
 }
 
 
@@ -33,8 +31,12 @@ def make_optimizer(
     betas: tuple[float, float] = (0.9, 0.99),
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """Raises UnknownName. `momentum` is Nesterov's, `betas` Adam's, and betas[1] RMSprop's decay."""
+    """Raises UnknownName. `momentum` is Nesterov's, `betas` Adam's, betas[1] RMSprop's; biases do not decay."""
     if name not in OPTIMIZERS:
         raise UnknownName("optimizer", name, OPTIMIZERS)
-    extra: dict[str, Any] = {"momentum": momentum, "betas": betas, "decay": weight_decay}
-    return OPTIMIZERS[name](list(parameters), lr, **extra)
+    every = list(parameters)
+    groups = [
+        {"params": [p for p in every if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in every if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return OPTIMIZERS[name](groups, lr, momentum, betas)

@@ -4,7 +4,7 @@
     cosine     (1 + cos(pi progress)) / 2            progress by steps, epochs or minutes
     divide     k ** -max(0, epochs begun - n)        each epoch after the n-th (Zaremba et al. 2014)
 
-all times min(1, step / warmup).
+all times a linear warm-up from 5 % of the rate over the first `warmup` share of the budget.
 """
 
 import math
@@ -65,9 +65,13 @@ SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
 }
 
 
-def make_schedule(name: str, *, warmup: int = 0, divide_by: float = 2.0, divide_after: int = 4) -> Schedule:
-    """The named schedule behind a linear warm-up of `warmup` steps."""
+def make_schedule(name: str, *, warmup: float = 0.0, divide_by: float = 2.0, divide_after: int = 4) -> Schedule:
+    """The named schedule behind its warm-up. Raises UnknownName."""
     if name not in SCHEDULES:
         raise UnknownName("schedule", name, SCHEDULES)
     schedule = SCHEDULES[name](divide_by, divide_after)
-    return lambda at, progress: min(1.0, (at.step + 1) / max(1, warmup)) * schedule(at, progress)
+    return lambda at, progress: _warm(progress, warmup) * schedule(at, progress)
+
+
+def _warm(progress: float, warmup: float) -> float:
+    return 0.05 + 0.95 * progress / warmup if progress < warmup else 1.0

@@ -57,7 +57,10 @@ def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda p: (p / "model.safetensors").write_bytes((p / "model.safetensors").read_bytes()[:50]), "cannot be read"),
+        (
+            lambda p: (p / "model.safetensors").write_bytes((p / "model.safetensors").read_bytes()[:50]),
+            "cannot be read",
+        ),
         (lambda p: (p / "model.safetensors").unlink(), "cannot be read"),
         (lambda p: (p / "checkpoint.json").write_text("{"), "cannot be read"),
         (lambda p: (p / "checkpoint.json").write_text('{"schema": 99, "step": 1}'), "has schema 99"),

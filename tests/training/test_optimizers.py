@@ -40,6 +40,15 @@ def test_every_optimizer_goes_down(name):
     assert end[0] ** 2 + end[0] * end[1] + 6 * end[1] ** 2 < 26 * 0.5
 
 
+def test_weights_decay_and_biases_do_not():
+    weight, bias = (torch.nn.Parameter(torch.ones(shape)) for shape in ((2, 2), (2,)))
+    optimizer = make_optimizer("sgd", [weight, bias], lr=0.1, weight_decay=0.5)
+    weight.grad, bias.grad = torch.zeros(2, 2), torch.zeros(2)
+    optimizer.step()
+    assert weight.detach().flatten().tolist() == pytest.approx([0.95] * 4)
+    assert bias.tolist() == [1.0, 1.0]
+
+
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(UnknownName, match="There are: sgd, nesterov, rmsprop, adam, adamw"):
         make_optimizer("lion", [torch.nn.Parameter(torch.zeros(1))], lr=1.0)

@@ -36,9 +36,10 @@ def test_divide_halves_each_epoch_after_the_fourth():
     assert rates == [1, 1, 1, 0.5, 0.5, 0.25, 2.0**-9]
 
 
-def test_warm_up_rises_in_equal_steps():
-    schedule = make_schedule("constant", warmup=4)
-    assert [schedule(Position(s, 0, 0), 0) for s in (0, 1, 3, 4, 100)] == [0.25, 0.5, 1, 1, 1]
+def test_warm_up_rises_to_the_full_rate():
+    schedule = make_schedule("constant", warmup=0.2)
+    at = Position(0, 0, 0)
+    assert [schedule(at, p) for p in (0, 0.1, 0.2, 0.5, 1)] == pytest.approx([0.05, 0.525, 1, 1, 1])
 
 
 def test_an_unknown_schedule_offers_the_nearest():

@@ -1,0 +1,111 @@
+"""Training through retrograd beside the plainest torch loop: the same layer, softmax, optimiser and windows.
+
+    ratio = tokens per second through retrograd / tokens per second of the plain loop       at least 0.95
+
+Both take turns of some steps in one process. Retrograd's turns include its logging and its measuring of the horizon.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import retrograd as rg
+from benchmarks import results
+from retrograd.config import Config
+from retrograd.experiments.events import Planned
+from retrograd.experiments.training import training
+
+STEPS, ROUNDS = 20, 30  # a turn, and how many turns each
+CASES = {
+    "characters, LSTM 1 x 256": {
+        "model": {"hidden": 256, "embedding": 64, "init": "default"},
+        "training": {"batch": 32, "window": 64},
+    },
+    "words, LSTM 2 x 200, vocabulary 10,000": {
+        "data": {"level": "word"},
+        "model": {"hidden": 200, "layers": 2, "embedding": 200, "init": "default"},
+        "training": {"batch": 20, "window": 20, "optimizer": "sgd", "lr": 1.0},
+    },
+}
+ALWAYS = {"training": {"steps": 1_000_000, "clip_norm": 5.0, "schedule": "constant", "warmup": 0.0}}
+
+
+def text(level: str) -> str:
+    """Noise with 65 characters, or with 10,000 words of a Zipf distribution: speed does not ask what it says."""
+    draw = torch.Generator().manual_seed(0)
+    if level == "char":
+        return "".join(chr(48 + i) for i in torch.randint(65, (1_000_000,), generator=draw).tolist())
+    ranks = torch.multinomial(1 / torch.arange(2.0, 10_000), 900_000, True, generator=draw).tolist()
+    words = [f"w{i}" for i in [*range(9_998), *ranks]]
+    return "\n".join(" ".join(words[i : i + 20]) for i in range(0, len(words), 20)) + "\n"
+
+
+class Plain(nn.Module):
+    def __init__(self, vocabulary: int, embedding: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.lstm = nn.LSTM(embedding, hidden, layers)
+        self.softmax = nn.Linear(hidden, vocabulary)
+
+
+def plain_turn(settings: Config, task: object) -> Callable[[], None]:
+    """A function that trains `STEPS` more steps by hand."""
+    m, t = settings.model, settings.training
+    model = Plain(task.vocabulary, m.embedding, m.hidden, m.layers)
+    make = torch.optim.SGD if t.optimizer == "sgd" else torch.optim.Adam
+    optimizer = make(model.parameters(), lr=t.lr)
+    windows, state = task.training(), None
+
+    def turn() -> None:
+        nonlocal state
+        for window in islice(windows, STEPS):
+            optimizer.zero_grad()
+            h, state = model.lstm(model.embedding(window.inputs), state)
+            logits = model.softmax(h)
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), window.targets.flatten())
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), t.clip_norm)
+            optimizer.step()
+            state = tuple(s.detach() for s in state)
+            loss.item()
+
+    return turn
+
+
+def compare(name: str, folder: Path) -> dict[str, object]:
+    case = rg.make_config(CASES[name])
+    path = folder / "text.txt"
+    path.write_text(text(case.data.level))
+    values = {**CASES[name], "data": {**CASES[name].get("data", {}), "train": [str(path)]}}
+    values["training"] = {**values["training"], **ALWAYS["training"]}
+    settings = rg.make_config(values)
+    events = training(settings, out=folder / name.replace(" ", "-"))
+    planned = next(events)
+    assert isinstance(planned, Planned)
+    turns = {
+        "retrograd": lambda: [next(events) for _ in range(STEPS)],
+        "plain": plain_turn(settings, rg.TASKS["language"](settings)),
+    }
+    results.interleaved(turns, rounds=3)  # warm up
+    seconds = results.interleaved(turns, rounds=ROUNDS)
+    events.close()
+    tokens = STEPS * settings.training.batch * settings.training.window
+    speed = {who: results.summary([tokens / s for s in times]) for who, times in seconds.items()}
+    ratios = [p / r for p, r in zip(seconds["plain"], seconds["retrograd"], strict=True)]
+    total = sum(seconds["plain"]) / sum(seconds["retrograd"])
+    return {"tokens per second": speed, "ratio": results.summary(ratios), "ratio of the totals": total}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        names = [name for name in CASES if not sys.argv[1:] or name.startswith(sys.argv[1])]
+        results.write("throughput", threads=torch.get_num_threads(), cases={n: compare(n, Path(folder)) for n in names})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""What a training tells whoever watches it: Planned, then a Progress for every step, then Finished."""
+
+from dataclasses import dataclass
+
+from retrograd import config
+from retrograd.experiments.objective import Evaluation
+from retrograd.reports import Measurement, Report
+from retrograd.runs import Run
+from retrograd.training.loop import Step
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is about to be done."""
+
+    run: Run
+    settings: config.Config
+    counts: dict[str, int]  # tokens by split; nothing for a task that makes its own examples
+    unit: str
+    vocabulary: int
+    parameters: int
+    first_loss: float  # ln V, what guessing costs
+    need: int
+    need_is_known: bool
+    start: Measurement
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the training stands after a step."""
+
+    step: Step
+    progress: float  # share of the budget
+    loss: float  # recent mean, nats per token
+    clipped: float  # recent share of steps clipped
+    speed: float  # tokens per second
+    left: float  # seconds, estimated
+    validation: Evaluation | None
+    measured: Measurement
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What came of it; `status` is "finished" or "interrupted"."""
+
+    run: Run
+    status: str
+    steps: int
+    test: Evaluation | None
+    best: float | None  # validation, nats per token
+    report: Report
+    sample: str | None
+
+
+Event = Planned | Progress | Finished

@@ -1,0 +1,34 @@
+"""What every entry of CELLS is put through: each cell in each of its forms, by name."""
+
+import torch
+from torch import Tensor
+
+from retrograd.cells import Cell, make_cell
+
+# every entry of CELLS, and Elman in each of its activations; the names are those of oracles.STEPS
+FORMS: dict[str, tuple[str, dict[str, object]]] = {
+    "elman": ("elman", {}),
+    "elman-relu": ("elman", {"activation": "relu"}),
+    "elman-sigmoid": ("elman", {"activation": "sigmoid"}),
+    "elman-identity": ("elman", {"activation": "identity"}),
+    "gru": ("gru", {}),
+    "lstm": ("lstm", {}),
+    "additive": ("additive", {}),
+}
+
+X, H, B, T = 3, 5, 4, 7
+
+
+def cell_of(form: str, *, dtype: torch.dtype = torch.float64, **options: object) -> Cell:
+    """A small cell of that form, the same weights at each call."""
+    name, fixed = FORMS[form]
+    torch.manual_seed(7)
+    return make_cell(name, X, H, **fixed, **options).to(dtype)
+
+
+def point(cell: Cell, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Inputs (T, B, X) and a first state (B, S) that is not zero."""
+    torch.manual_seed(seed)
+    like = cell.weight_ih
+    x = torch.randn(T, B, X, dtype=like.dtype, device=like.device)
+    return x, torch.randn(B, cell.state_size, dtype=like.dtype, device=like.device)
