@@ -1,0 +1,48 @@
+"""Opinions on numbers: what is wrong, how sure that is, and which remedy applies. No tensor is touched here."""
+
+from collections.abc import Callable
+
+from retrograd.diagnosis.exploding import exploding
+from retrograd.diagnosis.finding import SEVERITIES, Finding, Remedy, Severity
+from retrograd.diagnosis.patient import Patient, cell_of
+from retrograd.diagnosis.vanishing import vanishing
+from retrograd.errors import UsageError
+from retrograd.measures import Horizon, Saturation
+
+__all__ = [
+    "RULES",
+    "Finding",
+    "Patient",
+    "Remedy",
+    "Severity",
+    "diagnose",
+    "exploding",
+    "vanishing",
+]
+
+RULES: dict[str, Callable[[Patient], Finding | None]] = {
+    "vanishing": vanishing,
+    "exploding": exploding,
+}
+
+
+def diagnose(
+    horizon: Horizon,
+    saturation: Saturation | None = None,
+    *,
+    need: int,
+    assumed: bool = False,
+    cell: str | None = None,
+) -> tuple[Finding, ...]:
+    """What every rule finds in a model whose task needs the gradient `need` steps back, the gravest first.
+
+    `assumed` says that the need is only a guess, from the window. `cell` is read from the saturation if left out.
+
+    >>> diagnose(horizon(reach(trace)), saturation(trace), need=150)[0].message
+    'The gradient reaches 23 steps back; the task needs 150. The forget gates average 0.51. Try --init forget_bias=5.1.'
+    """
+    if need < 1:
+        raise UsageError(f"The need is a number of steps, at least 1; got {need}.")
+    patient = Patient(horizon, need, assumed, saturation, cell or cell_of(saturation))
+    found = [finding for rule in RULES.values() if (finding := rule(patient))]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -18,6 +18,7 @@ from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures.reach import Reach
 
 Interval = tuple[float, float]
+NEARLY_NOTHING = math.log(1e-290)  # float64 ends at 5e-324
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Horizon:
     anchors: tuple[int, ...]
     sequences: int  # how many had a gradient at all
     per_step: bool  # False: counted from the last step, for the summed loss
+    underflow: (
+        int | None
+    )  # the first lag whose norm is under what a float64 can hold: from there -inf is no true zero
 
     @property
     def censored(self) -> bool:
@@ -97,6 +101,7 @@ def horizon(reach: Reach, *, threshold: float = 1e-3, resamples: int = 200, seed
         anchors=reach.anchors,
         sequences=sequences,
         per_step=reach.per_step,
+        underflow=_underflow(reach.log_norms),
     )
 
 
@@ -112,6 +117,13 @@ def _ratios(reach: Reach, r: int) -> tuple[Tensor, Tensor]:
         )
     logs = logs[some]
     return logs - logs[:, r : r + 1], owner[some]
+
+
+def _underflow(log_norms: Tensor) -> int | None:
+    """The first lag where most norms are zero though they had only just been near the smallest number there is."""
+    middle = _quantile(log_norms.permute(0, 2, 1).flatten(0, 1), 0.5)
+    gone = (middle[1:] == -math.inf) & (middle[:-1] < NEARLY_NOTHING) & middle[:-1].isfinite()
+    return int(gone.nonzero()[0]) + 1 if gone.any() else None
 
 
 def _quantile(logs: Tensor, q: float) -> Tensor:

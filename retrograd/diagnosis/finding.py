@@ -1,0 +1,39 @@
+"""What is wrong, in one sentence with its number, and what to do about it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Severity = Literal["problem", "note"]  # a note rests on an assumption, which its message names
+SEVERITIES: tuple[Severity, ...] = ("problem", "note")
+
+OPTIONS = {
+    "forget_bias": "--init forget_bias={bias:g}",
+    "orthogonal": "--init orthogonal",
+    "clip_norm": "--clip {norm:g}",
+}
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change by name, with its arguments.
+
+    >>> Remedy("forget_bias", {"bias": 5.0}).option
+    '--init forget_bias=5'
+    """
+
+    name: str
+    arguments: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def option(self) -> str:
+        """As it is written on the command line."""
+        return OPTIONS[self.name].format(**self.arguments)
+
+
+@dataclass(frozen=True)
+class Finding:
+    code: str  # the rule that found it: "vanishing"
+    severity: Severity
+    message: str
+    evidence: dict[str, float | None]
+    remedy: Remedy | None

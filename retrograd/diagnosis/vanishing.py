@@ -1,0 +1,56 @@
+"""The gradient does not reach as far back as the task needs.
+
+    vanishing: the upper end of the horizon's interval < need
+
+The remedy's number for a gate that keeps, f = sigmoid(b): its memory falls to 1/e in -1 / ln f steps, about
+1 / (1 - f) = 1 + e^b. For that to be the need,
+
+    b = ln(need - 1)
+"""
+
+import math
+
+from retrograd.diagnosis.finding import Finding, Remedy
+from retrograd.diagnosis.patient import Patient
+
+
+def vanishing(patient: Patient) -> Finding | None:
+    """Silent where the gradient outlives the lags that were measured, or is not finite."""
+    h, need = patient.horizon, patient.need
+    reaches = h.steps if h.high is None else h.high
+    if reaches >= min(need, h.longest) or not h.finite:
+        return None
+    remedy = _remedy(patient)
+    return Finding(
+        code="vanishing",
+        severity="note" if patient.assumed else "problem",
+        message=_message(patient, remedy),
+        evidence={
+            "horizon": h.steps,
+            "low": h.low,
+            "high": h.high,
+            "need": need,
+            "decay": h.decay,
+            "gate": patient.keeping and patient.keeping[1],
+        },
+        remedy=remedy,
+    )
+
+
+def _message(patient: Patient, remedy: Remedy | None) -> str:
+    h = patient.horizon
+    steps = f"{h.steps} step" + ("" if h.steps == 1 else "s")
+    wants = f"the window is {patient.need}" if patient.assumed else f"the task needs {patient.need}"
+    gate = ""
+    if patient.keeping:
+        gate = f" The {patient.keeping[0]} gates average {patient.keeping[1]:.2f}."
+    if_so = "If the task needs the whole window, try" if patient.assumed else "Try"
+    advice = f" {if_so} {remedy.option}." if remedy else ""
+    return f"The gradient reaches {steps} back; {wants}.{gate}{advice}"
+
+
+def _remedy(patient: Patient) -> Remedy | None:
+    if patient.cell in ("lstm", "gru"):
+        bias = math.log(max(patient.need - 1, 2))
+        return Remedy("forget_bias", {"bias": math.ceil(10 * bias) / 10})
+    return Remedy("orthogonal") if patient.cell == "elman" else None

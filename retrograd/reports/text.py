@@ -1,0 +1,156 @@
+"""A report as a plain page for a terminal.
+
+page            everything: what was measured, how far it reaches, the gates, what is wrong
+horizon_line    one horizon on one line: name, lag profile, horizon with interval, decay
+"""
+
+import math
+import textwrap
+from collections.abc import Iterator
+
+from retrograd.diagnosis import Finding
+from retrograd.measures import Horizon, LayerSaturation
+from retrograd.reports.report import Measurement, Report
+from retrograd.reports.sparkline import axis, sparkline
+
+NAME = 22  # columns of a line's name
+NUMBERS = 46  # columns that horizon and decay take
+
+
+def page(report: Report, *, width: int = 80) -> str:
+    """The report, wrapped to `width` columns (40 at least)."""
+    width = max(width, 40)
+    parts = [
+        _title(report.title),
+        _pairs(report.subject, width),
+        _pairs({name: _number(x) for name, x in report.figures.items()}, width),
+        "\n".join(_reach(report, width)),
+        "\n".join(_gates(report, width)),
+        "\n".join(_findings(report.findings, width)),
+        _sample(report.sample, width),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def horizon_line(name: str, horizon: Horizon, *, width: int = 100) -> str:
+    """Such as `LSTM, torch's default  █▆▅▄▂____  horizon 13 (13 to 14)  0.59 per step`."""
+    bars = max(8, width - NAME - NUMBERS)
+    line = sparkline(horizon.profile, width=bars, underflow=horizon.underflow)
+    reach = f"horizon {horizon}{_interval(horizon)}"
+    return f"{name:<{NAME}}  {line:<{bars}}  {reach:<24} {_decay(horizon)}".rstrip()
+
+
+def _title(title: str) -> str:
+    return f"{title}\n{'=' * len(title)}"
+
+
+def _reach(report: Report, width: int) -> Iterator[str]:
+    """The lag profiles of all measurements on their axes, and beside them the window and the conditions."""
+    if not report.measurements:
+        yield "Gradient reach: not measured."
+        return
+    yield "How far back the gradient reaches"
+    for name, measured in report.measurements.items():
+        yield from _profile(f"{name}, step {measured.step:,}", measured.horizon, width)
+    last = list(report.measurements.values())[-1].horizon
+    window = report.subject.get("window")
+    yield from _wrapped(
+        (f"The window is {window} steps. " if window else "") + _conditions(last), width, indent="  "
+    )
+
+
+def _profile(name: str, horizon: Horizon, width: int) -> Iterator[str]:
+    bars = max(8, min(width - 4, len(horizon.profile)))
+    yield f"  {name}: horizon {horizon}{_interval(horizon)}, {_decay(horizon)}"
+    yield "    " + sparkline(horizon.profile, width=bars, underflow=horizon.underflow)
+    right = str(horizon.longest)
+    middle = f"lag; {axis(horizon.profile)}, log scale"
+    yield "    " + f"0 {middle}"[: max(bars - len(right) - 1, 1)].ljust(bars - len(right)) + right
+
+
+def _conditions(h: Horizon) -> str:
+    first, last = h.fitted
+    counted = f"{len(h.anchors)} losses" if h.per_step else "the summed loss, counted from the last step"
+    many = f"{h.sequences} sequence" + ("" if h.sequences == 1 else "s")
+    readout = ""
+    if h.readout is not None:
+        readout = f" The read-out, lag 0 to 1, is told apart: a factor of {_number(h.readout)}."
+    return (
+        f"The horizon is the last lag with at least {h.threshold:g} of the gradient at lag {h.reference}; median over "
+        f"{counted} and {many}; decay fitted over the lags {first} to {last}.{readout}"
+    )
+
+
+def _interval(h: Horizon) -> str:
+    if h.low is None or h.high is None or h.censored:
+        return ""
+    return f" ({h.low} to {'>' if h.high >= h.longest else ''}{h.high})"
+
+
+def _decay(h: Horizon) -> str:
+    if math.isnan(h.decay):
+        return "decay not measured"
+    if h.decay_low is None or h.decay_high is None:
+        return f"{h.decay:.3g} per step"
+    return f"{h.decay:.3g} per step ({h.decay_low:.3g} to {h.decay_high:.3g})"
+
+
+def _gates(report: Report, width: int) -> Iterator[str]:
+    for name, measured in report.measurements.items():
+        if measured.saturation:
+            yield f"Gates and saturation, {name}"
+            yield from _layers(measured, width)
+
+
+def _layers(measured: Measurement, width: int) -> Iterator[str]:
+    for layer in measured.saturation.layers if measured.saturation else ():
+        yield from _wrapped(f"{layer.layer}: {_layer(layer)}", width, indent="  ")
+
+
+def _layer(layer: LayerSaturation) -> str:
+    gates = ", ".join(f"{name} {mean:.2f}" for name, mean in layer.gates.items())
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in layer.saturated.items())
+    dead = ", ".join(f"{name} {share:.0%}" for name, share in layer.dead.items() if share)
+    memory = ""
+    if layer.timescales:
+        low, middle, high = map(_number, layer.timescales)
+        memory = f"; memory lasts {middle} steps (80 % of units: {low} to {high})"
+    return f"means {gates}; saturated {shares}" + (f"; dead {dead}" if dead else "") + memory
+
+
+def _findings(findings: tuple[Finding, ...], width: int) -> Iterator[str]:
+    yield "Findings"
+    if not findings:
+        yield "  None: nothing vanishes or explodes within the steps that were measured."
+    for finding in findings:
+        yield from _wrapped(f"{finding.severity}: {finding.message}", width, indent="  ")
+
+
+def _sample(sample: str, width: int) -> str:
+    if not sample:
+        return ""
+    lines = [piece for line in sample.splitlines() for piece in _wrapped(line, width, indent="  ") or [""]]
+    return "\n".join(["What it writes", *lines])
+
+
+def _pairs(values: dict[str, str | int | float | None] | dict[str, str], width: int) -> str:
+    column = max(map(len, values), default=0) + 2
+    lines = []
+    for name, value in values.items():
+        text = f"{value:,}" if isinstance(value, int) else "not measured" if value is None else str(value)
+        lines += _wrapped(text, width, indent=" " * column, first=name.ljust(column))
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int, *, indent: str, first: str | None = None) -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
+
+
+def _number(x: float) -> str:
+    return f"{x:,.0f}" if math.isfinite(x) and x == int(x) and abs(x) < 1e15 else f"{x:.4g}"
