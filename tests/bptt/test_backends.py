@@ -21,6 +21,11 @@ FASTEST = {
 FITS = [(form, b) for form in FORMS for b in BACKENDS if b != "fused" or FASTEST[form] == "fused"]
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 class Open(Elman):
     """A cell that gives no closed form."""
 

@@ -14,6 +14,11 @@ from tests.contracts import FORMS, B, H, T, X, cell_of
 MODULES = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def joined(state):
     """Torch's state (L, B, H) or pair of them as one (B, S) a layer."""
     parts = state if isinstance(state, tuple) else (state,)

@@ -12,6 +12,11 @@ from tests.oracles import STEPS, autograd_jacobian, difference_quotient
 EXACT = {"atol": 1e-12, "rtol": 1e-12}
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def test_every_cell_is_under_the_contract():
     assert {name for name, _ in FORMS.values()} == set(CELLS)
     assert set(FORMS) == set(STEPS)

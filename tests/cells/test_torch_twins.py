@@ -20,6 +20,11 @@ MODULES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def run(cell, x):
     s, hs = cell.initial_state(x.shape[1]), []
     for x_t in x:
