@@ -1,0 +1,131 @@
+"""The verbs as a person or a script uses them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from retrograd.runs import Run
+
+FAST = ["--hidden", "16", "--window", "16", "--steps", "12"]
+
+
+def retrograd(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "retrograd", *arguments]
+    env = {**os.environ, **environment}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def plain(text, tmp_path_factory):
+    """A training without a terminal, and the folder it ran in."""
+    folder = tmp_path_factory.mktemp("plain")
+    return retrograd("train", str(text), *FAST, cwd=folder, NO_COLOR="1"), folder
+
+
+def test_the_plan_comes_first_and_the_figures_last(plain):
+    done, _ = plain
+    assert done.returncode == 0, done.stderr
+    plan, _, rest = done.stdout.partition("\n\n")
+    for word in ("data", "types", "parameters", "first loss ln", "horizon", "the window is 16"):
+        assert word in plan
+    assert "test nats" in rest
+    assert "perplexity" in rest
+    assert "retrograd report runs" in rest
+    assert "\x1b" not in done.stdout, "no terminal, no escape codes"
+
+
+def test_a_run_without_a_name_lies_under_runs(plain):
+    _, folder = plain
+    [run] = (folder / "runs").iterdir()
+    assert run.name.endswith("mat-lstm")
+    assert Run(run).status() == "finished"
+
+
+def test_json_is_one_object_on_stdout_and_the_rest_on_stderr(text, tmp_path):
+    done = retrograd("train", str(text), *FAST, "--json", "--out", "run", cwd=tmp_path)
+    summary = json.loads(done.stdout)
+    assert summary["status"] == "finished"
+    assert summary["steps"] == 12
+    assert summary["report"]["figures"]["test nats"] > 0
+    assert "first loss" in done.stderr
+
+
+def test_quiet_prints_only_the_result(text, tmp_path):
+    done = retrograd("train", str(text), *FAST, "--quiet", "--out", "run", cwd=tmp_path)
+    assert "parameters, fused backend" not in done.stdout
+    assert "test nats" in done.stdout
+    assert not done.stderr
+
+
+def test_flags_beat_the_file_and_set_beats_flags(text, tmp_path):
+    (tmp_path / "c.toml").write_text("[model]\nhidden = 9\nlayers = 2\n[training]\nepochs = 7\nwindow = 16\n")
+    flags = ["--config", "c.toml", "--hidden", "10", "--steps", "2", "--set", "model.hidden=11"]
+    assert retrograd("train", str(text), *flags, "--out", "run", cwd=tmp_path).returncode == 0
+    settings = Run(tmp_path / "run").config()
+    assert (settings.model.hidden, settings.model.layers) == (11, 2)
+    assert (settings.training.steps, settings.training.epochs) == (2, None)
+
+
+def test_a_runs_own_config_needs_nothing_beside_it(trained, tmp_path):
+    config = str(trained.run.path / "config.toml")
+    assert retrograd("train", "--config", config, "--out", "again", cwd=tmp_path).returncode == 0
+    assert Run(tmp_path / "again").config() == trained.run.config()
+
+
+@pytest.mark.parametrize("level", ["word", "byte", pytest.param("bpe", marks=pytest.mark.extra)])
+def test_every_level_trains_generates_and_evaluates(level, text, tmp_path):
+    sizes = ["--set", "data.vocabulary=300"]
+    done = retrograd("train", str(text), *FAST, *sizes, "--level", level, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = retrograd("generate", "run", "--prompt", "the cat", "--length", "9", "--seed", "1", cwd=tmp_path)
+    assert written.stdout.startswith("the cat")
+    figures = json.loads(retrograd("evaluate", "run", str(text), "--json", cwd=tmp_path).stdout)["figures"]
+    assert figures["perplexity"] > 1
+    assert figures["unknown share"] == 0
+
+
+def test_evaluate_counts_every_token_and_tells_unknown_ones(trained, tmp_path):
+    (tmp_path / "other.txt").write_text("the cat \u00df\n" * 10)
+    done = retrograd("evaluate", str(trained.run.path), "other.txt", "--json", cwd=tmp_path)
+    figures = json.loads(done.stdout)["figures"]
+    assert figures["test tokens"] == 100
+    assert figures["unknown share"] == pytest.approx(0.1)
+
+
+def test_report_and_diagnose_speak_json_and_plain(trained, tmp_path):
+    run = str(trained.run.path)
+    for verb in ("report", "diagnose"):
+        assert "horizon" in retrograd(verb, run, cwd=tmp_path).stdout.lower()
+        assert json.loads(retrograd(verb, run, "--json", cwd=tmp_path).stdout)["measurements"]
+
+
+def test_diagnose_takes_the_need_of_the_task(trained, tmp_path):
+    done = retrograd("diagnose", str(trained.run.path), "--need", "5000", "--json", cwd=tmp_path)
+    codes = [finding["code"] for finding in json.loads(done.stdout)["findings"]]
+    assert "vanishing" in codes
+
+
+def test_help_and_version_answer(tmp_path):
+    assert "generate" in retrograd("--help", cwd=tmp_path).stdout
+    assert retrograd("--version", cwd=tmp_path).stdout.startswith("retrograd 0.")
+
+
+def test_ctrl_c_saves_and_exits_130(text, tmp_path):
+    command = [sys.executable, "-m", "retrograd", "train", str(text), "--hidden", "16", "--window", "16"]
+    process = subprocess.Popen([*command, "--minutes", "5", "--out", "run"], cwd=tmp_path, stdout=subprocess.PIPE)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Stopped at step" in shown
+    assert Run(tmp_path / "run").status() == "interrupted"
+    assert retrograd("generate", "run", "--length", "5", cwd=tmp_path).returncode == 0

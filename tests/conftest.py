@@ -1,0 +1,39 @@
+"""What many tests share: a small text, and one small run of it that is trained once."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from retrograd import config
+from retrograd.experiments.events import Finished
+from retrograd.experiments.training import train
+
+TEXT = "".join(f"the {word} sat on the mat and looked at me {i} times\n" for i in range(60) for word in ("cat", "dog"))
+SMALL = {
+    "model": {"hidden": 16, "embedding": 8},
+    "training": {"steps": 30, "window": 16, "batch": 8, "lr": 0.01},
+    "measure": {"every": 10, "share": 1.0},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "mat.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small(text: Path) -> config.Config:
+    return config.make(config.merge(SMALL, {"data": {"train": [str(text)]}}))
+
+
+@pytest.fixture(scope="session")
+def trained(small: config.Config, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return train(small, out=tmp_path_factory.mktemp("runs") / "small")

@@ -1,0 +1,185 @@
+"""One run from a config to a folder, and what every user relies on about it."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from retrograd import config
+from retrograd.cells import CELLS
+from retrograd.errors import NonFinite, RunError, UnknownName, UsageError
+from retrograd.experiments.build import load, to_torch
+from retrograd.experiments.events import Finished, Planned, Progress
+from retrograd.experiments.measuring import Gauge
+from retrograd.experiments.training import train, training
+from retrograd.tasks import make_task
+
+
+def weights(result: Finished) -> list[torch.Tensor]:
+    return list(load(result.run.path, which="last").parameters())
+
+
+def changed(settings: config.Config, **sections: dict) -> config.Config:
+    return config.make(config.merge(settings.model_dump(exclude_none=True), sections))
+
+
+def test_a_run_learns_and_says_what_it_measured(trained, small):
+    assert trained.status == trained.run.status() == "finished"
+    assert trained.steps == 30
+    assert trained.test.nats < math.log(make_task(small).vocabulary)
+    assert trained.test.tokens == len(make_task(small).test)
+    assert set(trained.report.measurements) == {"start", "end"}
+    assert trained.report.figures["perplexity"] == pytest.approx(math.exp(trained.test.nats))
+    assert trained.report.figures["bits per character"] == pytest.approx(trained.test.nats / math.log(2))
+
+
+def test_the_folder_holds_all_that_was_promised_and_no_pickle(trained):
+    names = {str(p.relative_to(trained.run.path)) for p in trained.run.path.rglob("*") if p.is_file()}
+    assert {"config.toml", "metrics.jsonl", "events.jsonl", "tokenizer.json", "report.json"} <= names
+    assert {name.rpartition(".")[2] for name in names} == {"toml", "jsonl", "json", "safetensors"}
+
+
+def test_metrics_hold_the_loss_the_validation_and_the_horizon(trained):
+    keys = [set(line) for line in trained.run.metrics()]
+    for wanted in ({"loss", "log_grad_norm", "clipped", "lr"}, {"validation"}, {"horizon", "decay"}):
+        assert any(wanted <= k for k in keys), wanted
+
+
+def test_the_saved_config_runs_again_to_the_same_weights(trained, tmp_path):
+    again = train(trained.run.config(), out=tmp_path / "again")
+    assert all(torch.equal(a, b) for a, b in zip(weights(trained), weights(again), strict=True))
+    assert again.run.config() == trained.run.config()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_measuring_changes_no_bit_of_what_is_trained(small, cell, tmp_path, monkeypatch):
+    settings = changed(small, model={"cell": cell, "layers": 2, "dropout": 0.3}, training={"steps": 12})
+    often = train(changed(settings, measure={"every": 1}), out=tmp_path / "often")
+    assert sum("horizon" in line for line in often.run.metrics()) == 12
+    monkeypatch.setattr(Gauge, "take_when_due", lambda self, step: None)
+    never = train(settings, out=tmp_path / "never")
+    assert all(torch.equal(a, b) for a, b in zip(weights(often), weights(never), strict=True))
+
+
+def test_measuring_stays_under_its_share_of_the_time(small, tmp_path):
+    settings = changed(small, measure={"every": 1, "share": 0.02}, training={"steps": 60})
+    events = list(training(settings, out=tmp_path / "run"))
+    last = [e for e in events if isinstance(e, Progress)][-1]
+    [end] = [e for e in events[-1].run.events() if e["event"] == "finished"]
+    measured = sum("horizon" in line for line in events[-1].run.metrics())
+    assert measured < 60
+    # the first measurement of training is allowed only once the time so far pays for it
+    assert end["measuring"] <= 0.02 * last.step.seconds + 0.5
+
+
+def test_the_plan_comes_first_and_names_the_horizon_beside_the_window(small, tmp_path):
+    planned = next(iter(training(small, out=tmp_path / "run")))
+    assert isinstance(planned, Planned)
+    assert planned.first_loss == pytest.approx(math.log(planned.vocabulary))
+    assert planned.need == 16
+    assert not planned.need_is_known
+    assert planned.start.horizon.steps > 0
+    assert planned.counts["train"] > planned.counts["valid"] > 0
+
+
+def test_a_stop_saves_and_ends_the_run_there(small, tmp_path):
+    asked = iter([False] * 4)
+    *_, last = training(small, out=tmp_path / "run", stop=lambda: next(asked, True))
+    assert isinstance(last, Finished)
+    assert (last.status, last.steps, last.test) == ("interrupted", 5, None)
+    assert last.run.status() == "interrupted"
+    load(last.run.path)
+
+
+def test_early_stopping_waits_for_its_patience(small, tmp_path):
+    settings = changed(small, training={"steps": 400, "lr": 1e-12, "validate_every": 5, "patience": 2})
+    result = train(settings, out=tmp_path / "run")
+    assert result.steps < 400
+    assert [e for e in result.run.events() if e["event"] == "stopped early"]
+
+
+@pytest.mark.parametrize("budget", [{"minutes": 0.02}, {"epochs": 2}])
+def test_budgets_in_minutes_and_epochs_end(small, tmp_path, budget):
+    values = config.merge(small.model_dump(exclude_none=True), {"training": budget})
+    assert train(config.make(values), out=tmp_path / "run").steps > 0
+
+
+def test_a_loss_that_explodes_fails_with_a_remedy_and_keeps_the_report(small, tmp_path):
+    wild = changed(
+        small,
+        model={"cell": "elman", "activation": "identity", "init": "normal=3"},
+        training={"clip_norm": 0, "lr": 1e6, "window": 64, "optimizer": "sgd", "warmup": 0.0},
+    )
+    with pytest.raises(NonFinite, match=r"stopped being finite at step \d+ .*Try --clip 1 or --init orthogonal"):
+        train(wild, out=tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "report.json").read_text())
+    assert [e["event"] for e in trained_events(tmp_path / "run")][-1] == "failed"
+
+
+def trained_events(path):
+    from retrograd.runs import Run
+
+    return list(Run(path).events())
+
+
+def test_what_is_wrong_is_said_before_a_folder_is_made(small, tmp_path):
+    for sections, error in (
+        ({"model": {"cell": "lstn"}}, UnknownName),
+        ({"model": {"init": "ortogonal"}}, UnknownName),
+        ({"training": {"optimizer": "adan"}}, UnknownName),
+        ({"training": {"schedule": "cos"}}, UnknownName),
+        ({"training": {"backend": "fast"}}, UnknownName),
+        ({"training": {"backend": "fused"}, "model": {"cell": "elman", "activation": "sigmoid"}}, UsageError),
+        ({"training": {"device": "tpu"}}, UsageError),
+    ):
+        with pytest.raises(error):
+            train(changed(small, **sections), out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_written_over(trained, small):
+    with pytest.raises(RunError, match="already exists"):
+        train(small, out=trained.run.path)
+
+
+def test_documents_reset_the_state_where_asked(small, tmp_path):
+    settings = changed(small, data={"document_separator": "cat"}, training={"carry": "document", "steps": 5})
+    assert train(settings, out=tmp_path / "run").steps == 5
+
+
+def test_delayed_recall_runs_through_the_same_trainer(tmp_path):
+    values = {
+        "task": "recall",
+        "recall": {"gap": 6, "symbols": 3},
+        "model": {"hidden": 16},
+        "training": {"steps": 120, "lr": 0.02, "schedule": "constant"},
+    }
+    result = train(config.make(values), out=tmp_path / "run")
+    assert result.test.accuracy > 0.9
+    assert result.sample is None
+    assert result.report.measurements["end"].horizon.longest == 6
+
+
+def test_a_loaded_model_is_a_module_that_torch_can_take_over(trained):
+    model = load(trained.run.path)
+    assert isinstance(model, torch.nn.Module)
+    assert not model.training
+    plain = torch.nn.LSTM(8, 16)
+    plain.load_state_dict(to_torch(model))
+    x = torch.randn(5, 2, 8)
+    torch.testing.assert_close(plain(x)[0], model.stack(x)[0])
+
+
+def test_loading_leaves_the_random_state_alone(trained):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    load(trained.run.path)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_cell_that_torch_lacks_has_no_torch_weights(small, tmp_path):
+    result = train(changed(small, model={"cell": "additive"}, training={"steps": 2}), out=tmp_path / "run")
+    with pytest.raises(UsageError, match="Torch has no module"):
+        to_torch(load(result.run.path))

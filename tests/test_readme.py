@@ -1,0 +1,67 @@
+"""What the README promises runs: its Python, its commands, and the examples."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.fixture
+def desk(tmp_path, text):
+    """A folder with the files that the README names."""
+    (tmp_path / "notes.txt").write_text(text.read_text())
+    (tmp_path / "other.txt").write_text(text.read_text()[:500])
+    return tmp_path
+
+
+def test_the_python_in_the_readme_runs(desk):
+    code = "\n".join(block for language, block in BLOCKS if language == "python")
+    assert code
+    fast = "import retrograd.experiments.training as t; t.DEFAULT_MINUTES = 0.02\n"
+    subprocess.run([sys.executable, "-c", fast + code], cwd=desk, check=True, capture_output=True, timeout=240)
+
+
+def test_the_commands_in_the_readme_run(desk, tmp_path):
+    lines = [
+        line.split("#")[0].strip() for language, block in BLOCKS if language == "sh" for line in block.splitlines()
+    ]
+    commands = [line for line in lines if line.startswith("retrograd ") and "demo" not in line]
+    assert len(commands) >= 6
+    for line in commands:
+        arguments = re.findall(r'"[^"]*"|\S+', line.removeprefix("retrograd "))
+        arguments = [argument.strip('"') for argument in arguments]
+        if arguments[0] == "train":
+            arguments += ["--hidden", "16", "--steps", "10", "--set", "training.window=16"]
+        done = subprocess.run(
+            [sys.executable, "-m", "retrograd", *arguments], cwd=desk, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+def test_the_scripts_of_the_readme_are_there_and_can_be_run():
+    for name in re.findall(r"^(scripts/\w+)", "\n".join(block for _, block in BLOCKS), re.MULTILINE):
+        assert (ROOT / name).stat().st_mode & 0o111, name
+
+
+def test_the_map_names_every_part_of_the_house_and_nothing_else():
+    [tree] = [block for language, block in BLOCKS if language == "text" and "retrograd/" in block]
+    named = set(re.findall(r"^    (\w+)(?:/|\.py)", tree, re.MULTILINE))
+    parts = {p.stem for p in (ROOT / "retrograd").iterdir() if p.suffix in ("", ".py") and not p.name.startswith("_")}
+    assert named == parts
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_examples_run(path, tmp_path):
+    subprocess.run([sys.executable, str(path)], cwd=tmp_path, check=True, capture_output=True, timeout=240)
+
+
+def test_figures_in_the_readme_come_from_a_benchmark():
+    for name in re.findall(r"benchmarks/results/(\w+)\.json", README):
+        assert (ROOT / "benchmarks" / "results" / f"{name}.json").is_file(), name
