@@ -17,7 +17,11 @@ from retrograd.errors import UnknownName, UsageError
 
 Backend = Callable[[Cell, Tensor, Tensor], tuple[Tensor, Tensor]]  # (cell, x, s0) -> (outputs, last state)
 
-BACKENDS: dict[str, Backend] = {"fused": fused, "manual": manual, "reference": reference}  # fastest first
+BACKENDS: dict[str, Backend] = {
+    "fused": fused,
+    "manual": manual,
+    "reference": reference,
+}  # the order of preference
 
 OBSTACLES: dict[str, Callable[[Cell], str | None]] = {"fused": no_kernel, "manual": no_closed_form}
 

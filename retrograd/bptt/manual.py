@@ -6,8 +6,8 @@
     totals     dL/dW_hh = sum_t d_a[t]^T h[t-1]          dL/dW_ih = sum_t d_p[t]^T x[t]
                dL/db_hh = sum_t d_a[t]                   dL/db_ih = sum_t d_p[t]           dL/dx = d_p W_ih
 
-Only two things run step by step: the states forward and G back. Given the states, all steps are linearised at
-once, and each total is one matrix product over time and batch (Werbos, 1990).
+Only two things run step by step: the states forward, each step linearised as it is taken, and G back. Each total is
+one matrix product over time and batch (Werbos, 1990).
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from retrograd.bptt.shapes import check_shapes
-from retrograd.cells import Cell
+from retrograd.cells import Cell, Local
 from retrograd.errors import ShapeError
+
+Run = tuple[Tensor, list[Local]]  # states (T+1, B, S), and the T steps linearised
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +80,8 @@ def bptt(cell: Cell, x: Tensor, s0: Tensor, d_outputs: Tensor, d_last: Tensor | 
         raise ShapeError(
             f"d_outputs must be (time, batch, {cell.hidden_size}), got {tuple(d_outputs.shape)}."
         )
-    states = _forward(cell, cell.project(x), s0)
-    return _back(cell, x, states, d_outputs, torch.zeros_like(s0) if d_last is None else d_last)
+    d_last = torch.zeros_like(s0) if d_last is None else d_last
+    return _back(cell, x, _forward(cell, x, s0), d_outputs, d_last)
 
 
 def manual(cell: Cell, x: Tensor, s0: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,23 +99,25 @@ def no_closed_form(cell: Cell) -> str | None:
     return None
 
 
-def _forward(cell: Cell, p: Tensor, s0: Tensor) -> Tensor:
-    states = s0.new_empty(len(p) + 1, *s0.shape)
-    states[0] = s0
-    for t in range(len(p)):
-        states[t + 1] = cell.recur(p[t], states[t])
-    return states
+def _forward(cell: Cell, x: Tensor, s0: Tensor) -> Run:
+    """The states, and each step linearised while its numbers are at hand: what the way back needs of it is kept."""
+    steps: list[Local] = []
+    s = s0
+    for p in cell.project(x):
+        steps.append(cell.linearize(p, s))
+        s = steps[-1].state
+    return torch.stack([s0, *(step.state for step in steps)]), steps
 
 
-def _back(cell: Cell, x: Tensor, states: Tensor, d_outputs: Tensor, d_last: Tensor) -> Terms:
-    T, H = len(x), cell.hidden_size
-    local = cell.linearize(cell.project(x), states[:-1])
+def _back(cell: Cell, x: Tensor, run: Run, d_outputs: Tensor, d_last: Tensor) -> Terms:
+    states, steps = run
+    T, H = len(steps), cell.hidden_size
     G = torch.empty_like(states)
     G[T] = d_last
     d_p, d_a = [], []
     for t in range(T, 0, -1):
         G[t, :, :H] += d_outputs[t - 1]
-        G[t - 1], dp, da = cell.pullback(local[t - 1], G[t])
+        G[t - 1], dp, da = cell.pullback(steps[t - 1], G[t])
         d_p.append(dp)
         d_a.append(da)
     d_projection = torch.stack(d_p[::-1])
@@ -127,8 +131,8 @@ class _Unrolled(torch.autograd.Function):
     def forward(
         ctx: Any, cell: Cell, names: tuple[str, ...], x: Tensor, s0: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, Tensor]:
-        states = _forward(cell, cell.project(x), s0)
-        ctx.cell, ctx.names = cell, names
+        states, steps = _forward(cell, x, s0)
+        ctx.cell, ctx.names, ctx.steps = cell, names, steps
         ctx.save_for_backward(x, states, *parameters)  # the weights too: torch then refuses changed ones
         return cell.output(states[1:]).clone(), states[-1].clone()
 
@@ -136,7 +140,7 @@ class _Unrolled(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
         x, states, *_ = ctx.saved_tensors
-        terms = _back(ctx.cell, x, states, d_outputs, d_last)
+        terms = _back(ctx.cell, x, (states, ctx.steps), d_outputs, d_last)
         _, _, needs_x, _, *needed = ctx.needs_input_grad
         totals = [terms.gradient(n) if needs else None for n, needs in zip(ctx.names, needed, strict=True)]
         return None, None, terms.input_gradients if needs_x else None, terms.state_gradients[0], *totals
