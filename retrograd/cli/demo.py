@@ -2,9 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from retrograd.experiments.demo import Compared
 
 
 def demo(
@@ -47,8 +50,12 @@ def demo(
     console.print(_next(folder), markup=False)
 
 
-def _compared(event: "object") -> str:
-    raise NotImplementedError
+def _compared(event: "Compared") -> str:
+    """Such as `LSTM, default      horizon 14     names the symbol in 12 % of 256 tests (guessing: 12 %)`."""
+    start = event.result.report.measurements["start"].horizon
+    test = event.result.test
+    named = f"{test.accuracy:.0%} of {test.tokens} named right" if test else "stopped"
+    return f"{event.name:<22}  horizon {start.display:>5} at the start    after {event.result.steps} steps: {named}"
 
 
 def _next(folder: Path) -> str:

@@ -96,7 +96,7 @@ def _watched(
         progress = budget.progress(Position(step.index, step.epoch, step.seconds))
         if taken := gauge.take_when_due(step):
             h = taken.horizon
-            run.record(step=step.index, horizon=h.lag, interval=h.interval, beyond=h.censored, decay=h.decay)
+            run.record(step=step.index, horizon=h.steps, low=h.low, high=h.high, beyond=h.censored, decay=h.decay)
         due = step.index // t.validate_every if t.validate_every else int(progress * VALIDATIONS)
         if due > validations:
             validations = due
