@@ -261,9 +261,7 @@ class TestRefusals:
         with pytest.raises(UsageError, match="recipe for a plain cell"):
             initialise_(module, spec)
 
-    @pytest.mark.parametrize(
-        "spec", ["normal", "sparse", "orthogonal", "identity", "np_rnn", "spectral_radius"]
-    )
+    @pytest.mark.parametrize("spec", ["normal", "sparse", "orthogonal", "identity", "np_rnn", "spectral_radius"])
     def test_recurrent_weights_of_a_cell_that_has_none(self, spec):
         with pytest.raises(UsageError, match="has none; use default or uniform"):
             initialise_(Additive(X, H), spec)

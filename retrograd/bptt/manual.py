@@ -77,9 +77,7 @@ def bptt(cell: Cell, x: Tensor, s0: Tensor, d_outputs: Tensor, d_last: Tensor | 
     """All terms of the gradient of a loss that enters as dL/dh (T, B, H) and, if wanted, dL/ds[T] (B, S)."""
     check_shapes(cell, x, s0)
     if d_outputs.shape != (*x.shape[:2], cell.hidden_size):
-        raise ShapeError(
-            f"d_outputs must be (time, batch, {cell.hidden_size}), got {tuple(d_outputs.shape)}."
-        )
+        raise ShapeError(f"d_outputs must be (time, batch, {cell.hidden_size}), got {tuple(d_outputs.shape)}.")
     d_last = torch.zeros_like(s0) if d_last is None else d_last
     return _back(cell, x, _forward(cell, x, s0), d_outputs, d_last)
 

@@ -37,9 +37,7 @@ class Stack(nn.Module):
             raise ConfigError(f"Dropout must be between 0 and 1, got {dropout:g}.")
         for below, above in pairwise(layers):
             if above.input_size != below.hidden_size:
-                raise ShapeError(
-                    f"{above!r} cannot read the {below.hidden_size} outputs of {below!r} below it."
-                )
+                raise ShapeError(f"{above!r} cannot read the {below.hidden_size} outputs of {below!r} below it.")
         for cell in layers:
             choose(cell, backend)
         self.cells = nn.ModuleList(layers)
@@ -53,9 +51,7 @@ class Stack(nn.Module):
     def initial_state(self, batch: int) -> State:
         return tuple(cell.initial_state(batch) for cell in self.layers)
 
-    def forward(
-        self, x: Tensor, state: State | None = None, starts: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
         """x (T, B, X), starts (T, B) true or false -> outputs (T, B, H) of the highest layer, last states.
 
         Without a state the sequences begin at zero.
@@ -92,9 +88,7 @@ def _resets(starts: Tensor | None, x: Tensor) -> dict[int, Tensor]:
     return {t: starts[t].unsqueeze(-1) for t in steps}
 
 
-def _unroll(
-    run: Backend, cell: Cell, x: Tensor, s: Tensor, resets: dict[int, Tensor]
-) -> tuple[Tensor, Tensor]:
+def _unroll(run: Backend, cell: Cell, x: Tensor, s: Tensor, resets: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
     """The layer over all steps, in pieces that begin where a state is reset."""
     if not resets:
         return run(cell, x, s)

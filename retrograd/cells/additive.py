@@ -36,9 +36,7 @@ class Additive(Cell):
     weight_hh: None
     bias_hh: None
 
-    def __init__(
-        self, input_size: int, hidden_size: int, *, activation: str = "tanh", bias: bool = True
-    ) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, activation: str = "tanh", bias: bool = True) -> None:
         super().__init__(input_size, hidden_size, recurrent=False, bias=bias)
         self.activation = activation
         self._f = activation_named(activation)

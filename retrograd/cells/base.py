@@ -69,14 +69,10 @@ class Cell(nn.Module, ABC):
     bias_ih: nn.Parameter | None  # (G*H)
     bias_hh: nn.Parameter | None  # (G*H)
 
-    def __init__(
-        self, input_size: int, hidden_size: int, *, recurrent: bool = True, bias: bool = True
-    ) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, recurrent: bool = True, bias: bool = True) -> None:
         super().__init__()
         if input_size < 1 or hidden_size < 1:
-            raise ConfigError(
-                f"A cell needs sizes of at least 1, got input {input_size} and hidden {hidden_size}."
-            )
+            raise ConfigError(f"A cell needs sizes of at least 1, got input {input_size} and hidden {hidden_size}.")
         self.input_size, self.hidden_size = input_size, hidden_size
         rows = len(self.gates) * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
@@ -110,9 +106,7 @@ class Cell(nn.Module, ABC):
 
     def linearize(self, p: Tensor, s: Tensor) -> Local:
         """The step from s linearised; with p and s (T, B, ...), all steps of a known trajectory at once."""
-        raise NotMeasured(
-            f"{type(self).__name__} gives no derivative in closed form; use the reference backend."
-        )
+        raise NotMeasured(f"{type(self).__name__} gives no derivative in closed form; use the reference backend.")
 
     def pullback(self, local: Local, delta: Tensor) -> Gradients:
         """A gradient at s' taken back: (at s (..., S), at p (..., G*H), at a (..., G*H)).

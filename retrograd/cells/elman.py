@@ -41,9 +41,7 @@ class Elman(Cell):
     gates = ("h",)
     weight_hh: nn.Parameter
 
-    def __init__(
-        self, input_size: int, hidden_size: int, *, activation: str = "tanh", bias: bool = True
-    ) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, activation: str = "tanh", bias: bool = True) -> None:
         super().__init__(input_size, hidden_size, bias=bias)
         self.activation = activation
         self._f = activation_named(activation)

@@ -30,10 +30,7 @@ def from_torch(module: nn.RNNBase) -> list[list[Cell]]:
     if module.proj_size:
         raise NotMeasured("An nn.LSTM with proj_size has a state of another shape; use proj_size=0.")
     directions = ("", "_reverse") if module.bidirectional else ("",)
-    return [
-        [_share(module, f"_l{layer}{direction}") for direction in directions]
-        for layer in range(module.num_layers)
-    ]
+    return [[_share(module, f"_l{layer}{direction}") for direction in directions] for layer in range(module.num_layers)]
 
 
 def _share(module: nn.RNNBase, suffix: str) -> Cell:
@@ -63,9 +60,8 @@ def _empty_cell(module: nn.RNNBase, input_size: int) -> Cell:
 
 def to_torch(cells: Sequence[Cell]) -> nn.RNN | nn.GRU | nn.LSTM:
     """A torch module (time first) with copies of the weights of these layers, lowest first."""
-    first = cells[0] if cells else None
     _check_twin(cells)
-    assert first is not None
+    first = cells[0]
     shape = {"num_layers": len(cells), "bias": first.bias_ih is not None}
     device, dtype = first.weight_ih.device, first.weight_ih.dtype
     sizes = first.input_size, first.hidden_size

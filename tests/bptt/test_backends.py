@@ -58,9 +58,7 @@ def textbook(form):
 def test_every_backend_is_the_textbook_loop_and_its_gradients(form, backend):
     cell = cell_of(form)
     expected = everything(textbook(form), cell, *point(cell))
-    torch.testing.assert_close(
-        everything(BACKENDS[backend], cell, *point(cell)), expected, atol=1e-12, rtol=1e-12
-    )
+    torch.testing.assert_close(everything(BACKENDS[backend], cell, *point(cell)), expected, atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("form", "backend"), FITS)

@@ -60,13 +60,9 @@ def test_totals_are_autograds(case):
 
 def test_terms_sum_to_autograds_gradient(case):
     cell, terms, *_ = case
-    torch.testing.assert_close(
-        sum(terms.weight_ih_term(t) for t in range(1, T + 1)), cell.weight_ih.grad, **EXACT
-    )
+    torch.testing.assert_close(sum(terms.weight_ih_term(t) for t in range(1, T + 1)), cell.weight_ih.grad, **EXACT)
     if cell.weight_hh is not None:
-        torch.testing.assert_close(
-            sum(terms.weight_hh_term(t) for t in range(1, T + 1)), cell.weight_hh.grad, **EXACT
-        )
+        torch.testing.assert_close(sum(terms.weight_hh_term(t) for t in range(1, T + 1)), cell.weight_hh.grad, **EXACT)
 
 
 def test_each_term_is_the_gradient_at_the_weights_of_that_step_alone(case):

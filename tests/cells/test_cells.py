@@ -193,9 +193,7 @@ def test_jacobian_of_a_scalar_sigmoid_is_at_most_a_quarter_of_its_weight():
     torch.testing.assert_close(J, torch.full((1, 1, 1), 0.75, dtype=torch.float64), **EXACT)
 
 
-@pytest.mark.parametrize(
-    ("name", "twin"), [("elman", torch.nn.RNN), ("gru", torch.nn.GRU), ("lstm", torch.nn.LSTM)]
-)
+@pytest.mark.parametrize(("name", "twin"), [("elman", torch.nn.RNN), ("gru", torch.nn.GRU), ("lstm", torch.nn.LSTM)])
 def test_a_new_cell_starts_as_torchs_does_draw_for_draw(name, twin):
     torch.manual_seed(5)
     ours = list(make_cell(name, X, H).parameters())
