@@ -35,5 +35,5 @@ class Finding:
     code: str  # the rule that found it: "vanishing"
     severity: Severity
     message: str
-    evidence: dict[str, float | None]
+    evidence: dict[str, int | float | None]
     remedy: Remedy | None

@@ -127,4 +127,4 @@ def _plan(
 def _spread(n: int, first: int, last: int) -> list[int]:
     """n whole numbers evenly from first to last, the last one included; fewer where there are not as many."""
     n = max(1, min(n, last - first + 1))
-    return [last - (last - first) * i // n for i in reversed(range(n))]
+    return [last - (last - first + 1) * i // n for i in reversed(range(n))]

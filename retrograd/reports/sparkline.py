@@ -42,7 +42,7 @@ def _mark(x: float | None, top: float, *, vanished: bool) -> str:
     if not math.isfinite(x):
         zero = "_" if vanished else "0"
         return "?" if math.isnan(x) else "∞" if x > 0 else zero
-    if x < FLOOR:
+    if x < FLOOR - 1e-9:
         return "_"
     return BLOCKS[round((x - FLOOR) / (top - FLOOR) * (len(BLOCKS) - 1))]
 

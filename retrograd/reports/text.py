@@ -14,7 +14,7 @@ from retrograd.reports.report import Measurement, Report
 from retrograd.reports.sparkline import axis, sparkline
 
 NAME = 22  # columns of a line's name
-NUMBERS = 46  # columns that horizon and decay take
+NUMBERS = 42  # columns that horizon and decay take
 
 
 def page(report: Report, *, width: int = 80) -> str:
@@ -35,9 +35,15 @@ def page(report: Report, *, width: int = 80) -> str:
 def horizon_line(name: str, horizon: Horizon, *, width: int = 100) -> str:
     """Such as `LSTM, torch's default  █▆▅▄▂____  horizon 13 (13 to 14)  0.59 per step`."""
     bars = max(8, width - NAME - NUMBERS)
-    line = sparkline(horizon.profile, width=bars, underflow=horizon.underflow)
+    line = _line(horizon, bars)
     reach = f"horizon {horizon}{_interval(horizon)}"
     return f"{name:<{NAME}}  {line:<{bars}}  {reach:<24} {_decay(horizon)}".rstrip()
+
+
+def _line(h: Horizon, width: int) -> str:
+    """The lag profile from the reference lag on: what the read-out adds before it is told in words."""
+    r = h.reference
+    return sparkline(h.profile[r:], width=width, underflow=h.underflow and h.underflow - r)
 
 
 def _title(title: str) -> str:
@@ -60,12 +66,13 @@ def _reach(report: Report, width: int) -> Iterator[str]:
 
 
 def _profile(name: str, horizon: Horizon, width: int) -> Iterator[str]:
-    bars = max(8, min(width - 4, len(horizon.profile)))
-    yield f"  {name}: horizon {horizon}{_interval(horizon)}, {_decay(horizon)}"
-    yield "    " + sparkline(horizon.profile, width=bars, underflow=horizon.underflow)
+    drawn = horizon.profile[horizon.reference :]
+    bars = max(8, min(width - 4, len(drawn)))
+    yield f"  {name}: horizon {horizon}{_interval(horizon)}, {_decay(horizon)}{_spread(horizon)}"
+    yield "    " + _line(horizon, bars)
     right = str(horizon.longest)
-    middle = f"lag; {axis(horizon.profile)}, log scale"
-    yield "    " + f"0 {middle}"[: max(bars - len(right) - 1, 1)].ljust(bars - len(right)) + right
+    left = f"{horizon.reference}  lag; {axis(drawn)}, log scale"
+    yield "    " + left[: max(bars - len(right) - 1, 1)].ljust(bars - len(right)) + right
 
 
 def _conditions(h: Horizon) -> str:
@@ -88,11 +95,13 @@ def _interval(h: Horizon) -> str:
 
 
 def _decay(h: Horizon) -> str:
-    if math.isnan(h.decay):
-        return "decay not measured"
-    if h.decay_low is None or h.decay_high is None:
-        return f"{h.decay:.3g} per step"
-    return f"{h.decay:.3g} per step ({h.decay_low:.3g} to {h.decay_high:.3g})"
+    return "decay not measured" if math.isnan(h.decay) else f"{h.decay:.3g} per step"
+
+
+def _spread(h: Horizon) -> str:
+    if h.decay_low is None or h.decay_high is None or math.isnan(h.decay):
+        return ""
+    return f" ({h.decay_low:.3g} to {h.decay_high:.3g})"
 
 
 def _gates(report: Report, width: int) -> Iterator[str]:

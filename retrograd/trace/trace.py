@@ -6,6 +6,7 @@ Axes: A losses, T time, B batch, X input, S state (h, or [h; c] side by side). A
 the order in which it is computed: its s[1] is the state after reading the last input.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -119,7 +120,8 @@ def _gradients_of(losses: Tensor, wells: Sequence[Tensor]) -> tuple[Tensor, ...]
         return torch.autograd.grad(losses, wells, weights, retain_graph=True, materialize_grads=True)
 
     each = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
-    with flush_denormals(False):
+    with flush_denormals(False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")  # of vmap; the numbers are the same
         try:
             stacked: tuple[Tensor, ...] = torch.func.vmap(back, chunk_size=8)(each)
         except (

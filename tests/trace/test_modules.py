@@ -92,9 +92,7 @@ def test_a_packed_sequence_comes_back_packed(kind, ordered, options):
 
 def test_a_shorter_packed_sequence_keeps_its_state_and_its_gradient_to_the_end():
     module = nn.GRU(X, H).double()
-    x = pack_padded_sequence(
-        torch.randn(T, B, X).double(), torch.tensor([3, 9, 1, 7]), enforce_sorted=False
-    )
+    x = pack_padded_sequence(torch.randn(T, B, X).double(), torch.tensor([3, 9, 1, 7]), enforce_sorted=False)
     (layer,) = record(module, lambda m: m(x)[1].sum()).layers
     assert torch.equal(layer.states[4:, 0], layer.states[3:4, 0].expand(6, H))
     assert torch.equal(layer.total[3:, 0], layer.total[9:, 0].expand(7, H))
@@ -106,7 +104,9 @@ def test_a_reverse_layer_is_kept_in_the_order_in_which_it_runs():
     forward, reverse = record(module, lambda m: m(x)[0].sum(-1)).layers
     assert (forward.name, reverse.name) == ("gru.l0", "gru.l0.reverse")
     assert torch.equal(reverse.inputs, x.flip(0))
-    same(torch.cat([forward.states[1:], reverse.states[1:].flip(0)], -1), module(x)[0], rtol=1e-12, atol=1e-13)
+    same(
+        torch.cat([forward.states[1:], reverse.states[1:].flip(0)], -1), module(x)[0], rtol=1e-12, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

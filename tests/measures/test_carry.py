@@ -1,0 +1,80 @@
+"""What enters a layer and is carried back by it adds up to autograd's total."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from retrograd.bptt.stack import Stack
+from retrograd.cells import GRU, LSTM, Elman
+from retrograd.errors import UsageError
+from retrograd.measures import MEASURES, carry
+from retrograd.trace import record
+
+X, H, B, T = 3, 5, 4, 14
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_summed_over_the_entries_it_is_autograds_total(kind, bidirectional):
+    module, x = kind(X, H, num_layers=2, bidirectional=bidirectional).double(), torch.randn(T, B, X).double()
+    trace = record(module, lambda m: m(x)[0].square().sum(-1))
+    for i, layer in enumerate(trace.layers):
+        carried = carry(trace, i)
+        torch.testing.assert_close(carried.total, layer.total, rtol=1e-10, atol=1e-14)
+        assert carried.layer == layer.name
+
+
+def test_documents_and_packed_sequences_add_up_as_well():
+    stack, x, starts = Stack([LSTM(X, H), GRU(H, H)]).double(), torch.randn(T, B, X), torch.rand(T, B) < 0.2
+    trace = record(stack, lambda m: m(x.double(), None, starts)[0].square().sum(-1))
+    for i, layer in enumerate(trace.layers):
+        torch.testing.assert_close(carry(trace, i).total, layer.total, rtol=1e-10, atol=1e-14)
+    packed = pack_padded_sequence(x.double(), torch.tensor([5, 14, 2, 9]), enforce_sorted=False)
+    trace = record(nn.LSTM(X, H, num_layers=2).double(), lambda m: m(packed)[0].data.square().sum())
+    for i, layer in enumerate(trace.layers):
+        torch.testing.assert_close(carry(trace, i).total, layer.total, rtol=1e-10, atol=1e-14)
+
+
+def test_a_diagonal_net_carries_each_entry_by_the_power_of_its_weights():
+    """h' = d * h + x: what enters at e arrives at k as d^(e-k) times itself."""
+    d = torch.tensor([0.9, -0.5, 0.1], dtype=torch.float64)
+    cell = Elman(X, 3, activation="identity").double()
+    with torch.no_grad():
+        cell.weight_hh.copy_(d.diag())
+    x = torch.randn(T, B, X).double()
+    carried = carry(record(Stack([cell]), lambda m: m(x)[0].sum(-1)), entries=[4, 11])
+    assert carried.entries == (4, 11)
+    for row, e in enumerate(carried.entries):
+        for k in range(T + 1):
+            truth = (d ** (e - k)).norm().log().item() if k <= e else -math.inf
+            assert carried.log_norms[row, k].tolist() == pytest.approx([truth] * B, rel=1e-12, abs=1e-12)
+
+
+def test_a_few_entries_are_rows_of_all():
+    module, x = nn.GRU(X, H).double(), torch.randn(T, B, X).double()
+    trace = record(module, lambda m: m(x)[0].square().sum(-1))
+    every, few = carry(trace, 0), carry(trace, 0, entries=[3, 14, 8])
+    assert few.entries == (3, 8, 14)
+    torch.testing.assert_close(few.log_norms, every.log_norms[[2, 7, 13]])
+
+
+@pytest.mark.parametrize("entries", [[0], [15], []])
+def test_an_entry_that_is_no_step_is_refused(entries):
+    x = torch.randn(T, B, X)
+    trace = record(nn.GRU(X, H), lambda m: m(x)[0].sum(-1))
+    with pytest.raises(UsageError, match="from 1 to 14"):
+        carry(trace, 0, entries=entries)
+
+
+def test_every_measure_has_a_name_and_says_what_it_is():
+    for name, measure in MEASURES.items():
+        assert measure.__name__ == name
+        assert measure.__doc__
