@@ -32,7 +32,7 @@ class Screen:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self.bar.stop()
+        self._stop()
 
     def show(self, event: events.Event) -> None:
         match event:
@@ -42,6 +42,10 @@ class Screen:
                 self._progress(event)
             case events.Finished():
                 self._finish(event)
+
+    def _stop(self) -> None:
+        if self.task is not None:
+            self.bar.stop()
 
     def _print(self, line: str = "", style: str | None = None) -> None:
         self.console.print(Text(line, style or ""))
@@ -61,12 +65,12 @@ class Screen:
             return
         if self.task is not None:
             self.bar.update(self.task, completed=p.progress, description=progress_line(p))
-        elif time.monotonic() >= self.next_line:
+        elif p.speed and time.monotonic() >= self.next_line:
             self._print(progress_line(p))
             self.next_line = time.monotonic() + EVERY
 
     def _finish(self, result: events.Finished) -> None:
-        self.bar.stop()
+        self._stop()
         if self.json:
             print(runs.to_json(summary(result)), file=sys.stdout)
             return

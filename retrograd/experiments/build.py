@@ -23,7 +23,7 @@ def build(settings: config.Config, vocabulary: int) -> RecurrentLM:
     options = {"activation": m.activation} if m.cell in ACTIVATED else {}
     sizes = [width] + [m.hidden] * (m.layers - 1)
     stack = Stack([make_cell(m.cell, size, m.hidden, **options) for size in sizes], dropout=m.dropout)
-    initialise_(stack, m.init)
+    initialise_(stack, m.init or "default")
     stack.backend = choose(stack.layers[0], settings.training.backend)
     return RecurrentLM(vocabulary, stack, dropout=m.dropout, tied=m.tied, embedding_range=m.embedding_range)
 

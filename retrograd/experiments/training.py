@@ -199,17 +199,20 @@ def _not_finite(step: Step, settings: config.Config) -> str:
 
 
 def _resolve(settings: config.Config) -> config.Config:
-    """Leave nothing open: a budget, the number of threads, absolute paths."""
+    """Leave nothing open: a start, a budget, the number of threads, absolute paths."""
     t, d = settings.training, settings.data
     if t.threads is not None:
         torch.set_num_threads(t.threads)
+    model = settings.model
+    init = model.init or ("forget_bias=1" if model.cell == "lstm" else "default")
     budget = {} if t.minutes or t.steps or t.epochs else {"minutes": DEFAULT_MINUTES}
     paths = {
         "train": tuple(str(Path(path).absolute()) for path in d.train),
         "valid": d.valid and str(Path(d.valid).absolute()),
         "test": d.test and str(Path(d.test).absolute()),
     }
-    settings = settings.model_copy(update={"data": d.model_copy(update=paths)})
+    sections = {"data": d.model_copy(update=paths), "model": model.model_copy(update={"init": init})}
+    settings = settings.model_copy(update=sections)
     return _with(settings, threads=torch.get_num_threads(), **budget)
 
 

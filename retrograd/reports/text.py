@@ -14,7 +14,7 @@ from retrograd.reports.report import Measurement, Report
 from retrograd.reports.sparkline import axis, sparkline
 
 NAME = 22  # columns of a line's name
-NUMBERS = 42  # columns that horizon and decay take
+NUMBERS = 46  # columns that horizon and decay take
 
 
 def page(report: Report, *, width: int = 80) -> str:

@@ -116,7 +116,7 @@ def torch_forward(module: nn.RNNBase, passage: Passage) -> Callable[..., Any]:
         form = _form_of(module, input)
         x = form.unpack(input.data if isinstance(input, PackedSequence) else input)
         dtype, like = x.dtype, passage.layers[0][0].weight_ih
-        given = () if hx is None else (hx if isinstance(hx, tuple) else (hx,))
+        given = () if hx is None else (tuple(hx) if isinstance(hx, tuple | list) else (hx,))
         outputs, runs = passage.runs(
             x.to(like.dtype),
             _initial(passage.layers, [form.batched(s) for s in given], x.shape[1]),
@@ -206,7 +206,7 @@ def _noise(module: nn.RNNBase | Stack, dtype: torch.dtype, form: _Form | None = 
     """Dropout between layers, drawn as the module itself draws it: in its own precision, on its own layout."""
     if not (module.training and module.dropout):
         return None
-    if isinstance(module, nn.RNNBase) and next(module.parameters()).is_cuda and len(module.all_weights) > 1:
+    if isinstance(module, nn.RNNBase) and next(module.parameters()).is_cuda and module.num_layers > 1:
         raise NotMeasured(
             "On a GPU cuDNN draws the dropout masks between layers itself, and they cannot be had again. "
             "Call model.eval() before recording, or record on a CPU."

@@ -75,13 +75,15 @@ class Tape:
 
         Where `wanted`, returns the gradient at every p, (..., T, B, P).
         """
-        at_p = []
+        at_p = None
         for t in reversed(range(len(self.steps))):
             delta, p = self.back(t, total[..., t + 1, :, :])
             total[..., t, :, :].add_(delta)
             if wanted:
-                at_p.append(p)
-        return torch.stack(at_p[::-1], dim=-3) if wanted else None
+                if at_p is None:
+                    at_p = p.new_empty(*total.shape[:-3], len(self.steps), *p.shape[-2:])
+                at_p[..., t, :, :] = p
+        return at_p
 
 
 def run(

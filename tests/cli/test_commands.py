@@ -85,7 +85,8 @@ def test_every_level_trains_generates_and_evaluates(level, text, tmp_path):
     assert done.returncode == 0, done.stderr
     written = retrograd("generate", "run", "--prompt", "the cat", "--length", "9", "--seed", "1", cwd=tmp_path)
     assert written.stdout.startswith("the cat")
-    figures = json.loads(retrograd("evaluate", "run", str(text), "--json", cwd=tmp_path).stdout)["figures"]
+    (tmp_path / "known.txt").write_text("the cat sat on the mat\n" * 5)
+    figures = json.loads(retrograd("evaluate", "run", "known.txt", "--json", cwd=tmp_path).stdout)["figures"]
     assert figures["perplexity"] > 1
     assert figures["unknown share"] == 0
 

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return build(config.make({"model": {"hidden": 8}}), 5)
+    return build(config.make({"model": {"hidden": 8, "dropout": 0.0}}), 5)
 
 
 def window() -> Window:

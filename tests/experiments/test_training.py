@@ -152,8 +152,8 @@ def test_delayed_recall_runs_through_the_same_trainer(tmp_path):
     values = {
         "task": "recall",
         "recall": {"gap": 6, "symbols": 3},
-        "model": {"hidden": 16},
-        "training": {"steps": 120, "lr": 0.02, "schedule": "constant"},
+        "model": {"hidden": 32, "init": "forget_bias=2"},
+        "training": {"steps": 200, "lr": 0.01, "schedule": "constant"},
     }
     result = train(config.make(values), out=tmp_path / "run")
     assert result.test.accuracy > 0.9
