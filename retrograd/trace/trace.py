@@ -124,8 +124,6 @@ def _gradients_of(losses: Tensor, wells: Sequence[Tensor]) -> tuple[Tensor, ...]
         warnings.filterwarnings("ignore", "There is a performance drop")  # of vmap; the numbers are the same
         try:
             stacked: tuple[Tensor, ...] = torch.func.vmap(back, chunk_size=8)(each)
-        except (
-            RuntimeError
-        ):  # something in the model's own backward that vmap cannot take: one loss at a time
+        except RuntimeError:  # vmap cannot take something in the model's own backward
             stacked = tuple(map(torch.stack, zip(*map(back, each), strict=True)))
     return stacked
