@@ -23,14 +23,18 @@ from retrograd.experiments.training import training
 STEPS, ROUNDS = 20, 30  # a turn, and how many turns each
 CASES = {
     "characters, LSTM 1 x 256": {
-        "model": {"hidden": 256, "embedding": 64, "init": "default"},
-        "training": {"batch": 32, "window": 64},
+        "model": {"hidden": 256, "embedding": 64, "init": "default", "dropout": 0.0},
+        "training": {"batch": 32, "window": 64, "optimizer": "adam", "weight_decay": 0.0},
     },
     "words, LSTM 2 x 200, vocabulary 10,000": {
         "data": {"level": "word"},
-        "model": {"hidden": 200, "layers": 2, "embedding": 200, "init": "default"},
-        "training": {"batch": 20, "window": 20, "optimizer": "sgd", "lr": 1.0},
+        "model": {"hidden": 200, "layers": 2, "embedding": 200, "init": "default", "dropout": 0.0},
+        "training": {"batch": 20, "window": 20, "optimizer": "sgd", "lr": 1.0, "weight_decay": 0.0},
     },
+}
+OPTIMIZERS = {
+    "sgd": torch.optim.SGD,
+    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr, betas=(0.9, 0.99), fused=True),
 }
 ALWAYS = {"training": {"steps": 1_000_000, "clip_norm": 5.0, "schedule": "constant", "warmup": 0.0}}
 
@@ -57,8 +61,7 @@ def plain_turn(settings: Config, task: object) -> Callable[[], None]:
     """A function that trains `STEPS` more steps by hand."""
     m, t = settings.model, settings.training
     model = Plain(task.vocabulary, m.embedding, m.hidden, m.layers)
-    make = torch.optim.SGD if t.optimizer == "sgd" else torch.optim.Adam
-    optimizer = make(model.parameters(), lr=t.lr)
+    optimizer = OPTIMIZERS[t.optimizer](model.parameters(), lr=t.lr)
     windows, state = task.training(), None
 
     def turn() -> None:

@@ -41,9 +41,7 @@ class Horizon:
     anchors: tuple[int, ...]
     sequences: int  # how many had a gradient at all
     per_step: bool  # False: counted from the last step, for the summed loss
-    underflow: (
-        int | None
-    )  # the first lag whose norm is under what a float64 can hold: from there -inf is no true zero
+    underflow: int | None  # the first lag whose norm is under what a float64 can hold: from there -inf is no true zero
 
     @property
     def censored(self) -> bool:

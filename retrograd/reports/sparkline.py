@@ -22,12 +22,8 @@ def sparkline(log_values: Sequence[float | None], *, width: int = 40, underflow:
     """
     top = max([0.0, *(x for x in log_values if x is not None and math.isfinite(x))])
     last = len(log_values) - 1
-    shown = (
-        [round(i * last / (width - 1)) for i in range(width)] if last >= width > 1 else range(len(log_values))
-    )
-    return "".join(
-        _mark(log_values[i], top, vanished=underflow is not None and i >= underflow) for i in shown
-    )
+    shown = [round(i * last / (width - 1)) for i in range(width)] if last >= width > 1 else range(len(log_values))
+    return "".join(_mark(log_values[i], top, vanished=underflow is not None and i >= underflow) for i in shown)
 
 
 def axis(profile: Sequence[float | None]) -> str:

@@ -60,9 +60,7 @@ def _reach(report: Report, width: int) -> Iterator[str]:
         yield from _profile(f"{name}, step {measured.step:,}", measured.horizon, width)
     last = list(report.measurements.values())[-1].horizon
     window = report.subject.get("window")
-    yield from _wrapped(
-        (f"The window is {window} steps. " if window else "") + _conditions(last), width, indent="  "
-    )
+    yield from _wrapped((f"The window is {window} steps. " if window else "") + _conditions(last), width, indent="  ")
 
 
 def _profile(name: str, horizon: Horizon, width: int) -> Iterator[str]:

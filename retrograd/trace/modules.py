@@ -96,12 +96,8 @@ def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         like = passage.layers[0][0].weight_ih
         given = tuple(state or ())
-        states = [s.to(like.dtype) for s in given] or [
-            cell.initial_state(x.shape[1]) for (cell,) in passage.layers
-        ]
-        outputs, runs = passage.runs(
-            x.to(like.dtype), states, given=given, noise=_noise(stack, x.dtype), starts=starts
-        )
+        states = [s.to(like.dtype) for s in given] or [cell.initial_state(x.shape[1]) for (cell,) in passage.layers]
+        outputs, runs = passage.runs(x.to(like.dtype), states, given=given, noise=_noise(stack, x.dtype), starts=starts)
         final = tuple(r.final.to(x.dtype) for r in runs)
         passage.hand_out(*final)
         return outputs.to(x.dtype), final

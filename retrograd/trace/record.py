@@ -23,9 +23,7 @@ from retrograd.trace.snapshot import untouched
 from retrograd.trace.trace import LayerTrace, Trace
 
 
-def record(
-    model: nn.Module, loss: Callable[[nn.Module], Tensor], *, dtype: torch.dtype = torch.float64
-) -> Trace:
+def record(model: nn.Module, loss: Callable[[nn.Module], Tensor], *, dtype: torch.dtype = torch.float64) -> Trace:
     """Call `loss(model)` and return its trace; the model and the random numbers are left as they were found.
 
     `loss` runs the model's own forward and returns the losses of all steps, (T, B) or (T,), or a single number.
@@ -49,9 +47,7 @@ def record(
     total = losses.sum()
     layers = tuple(layer for name, passage in passages.items() for layer in _layers(name, passage, total))
     if not layers:
-        raise NotMeasured(
-            "No nn.RNN, nn.GRU, nn.LSTM or Stack ran while the loss was computed; there is no state."
-        )
+        raise NotMeasured("No nn.RNN, nn.GRU, nn.LSTM or Stack ran while the loss was computed; there is no state.")
     return Trace(layers, losses)
 
 
@@ -91,9 +87,7 @@ def _layers(name: str, passage: Passage, loss: Tensor) -> list[LayerTrace]:
 
 def _suffixes(layers: Layers) -> list[str]:
     return [
-        f"l{layer}{direction}"
-        for layer, cells in enumerate(layers)
-        for direction in ("", ".reverse")[: len(cells)]
+        f"l{layer}{direction}" for layer, cells in enumerate(layers) for direction in ("", ".reverse")[: len(cells)]
     ]
 
 

@@ -86,9 +86,7 @@ class Tape:
         return at_p
 
 
-def run(
-    cell: Cell, inputs: Tensor, state: Tensor, *, starts: Tensor | None = None, live: Tensor | None = None
-) -> Run:
+def run(cell: Cell, inputs: Tensor, state: Tensor, *, starts: Tensor | None = None, live: Tensor | None = None) -> Run:
     """Run `cell` over inputs (T, B, X) from state (B, S); the cell's own weights are taken as constants."""
     if not _follows_a_run(inputs):
         inputs = inputs.detach()  # no state lies below: its gradient need not be had

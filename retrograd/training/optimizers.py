@@ -17,8 +17,8 @@ OPTIMIZERS: dict[str, Make] = {
     "sgd": lambda p, lr, momentum, betas: torch.optim.SGD(p, lr),
     "nesterov": lambda p, lr, momentum, betas: torch.optim.SGD(p, lr, momentum=momentum, nesterov=True),
     "rmsprop": lambda p, lr, momentum, betas: torch.optim.RMSprop(p, lr, alpha=betas[1]),
-    "adam": lambda p, lr, momentum, betas: torch.optim.Adam(p, lr, betas=betas),
-    "adamw": lambda p, lr, momentum, betas: torch.optim.AdamW(p, lr, betas=betas),
+    "adam": lambda p, lr, momentum, betas: torch.optim.Adam(p, lr, betas=betas, fused=True),
+    "adamw": lambda p, lr, momentum, betas: torch.optim.AdamW(p, lr, betas=betas, fused=True),
 }
 
 

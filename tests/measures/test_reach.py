@@ -75,9 +75,7 @@ def test_a_number_of_anchors_is_spread_over_the_steps_that_are_far_enough():
     assert reach(some(), anchors=[9, 11]).longest == 9
 
 
-@pytest.mark.parametrize(
-    "options", [{"longest": 17}, {"longest": 0}, {"anchors": [4], "longest": 5}, {"anchors": []}]
-)
+@pytest.mark.parametrize("options", [{"longest": 17}, {"longest": 0}, {"anchors": [4], "longest": 5}, {"anchors": []}])
 def test_a_lag_that_reaches_beyond_the_start_is_refused(options):
     with pytest.raises(UsageError, match="longest lag"):
         reach(some(), **options)

@@ -28,6 +28,5 @@ def unrolled(module: nn.RNNBase, x: Tensor) -> tuple[Tensor, list[list[Tensor]]]
 def gradients(loss: Tensor, states: list[list[Tensor]]) -> list[Tensor]:
     """d loss / d s[k] of each layer, (T+1, B, S)."""
     return [
-        torch.stack(torch.autograd.grad(loss, layer, retain_graph=True, materialize_grads=True))
-        for layer in states
+        torch.stack(torch.autograd.grad(loss, layer, retain_graph=True, materialize_grads=True)) for layer in states
     ]

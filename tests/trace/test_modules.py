@@ -104,9 +104,7 @@ def test_a_reverse_layer_is_kept_in_the_order_in_which_it_runs():
     forward, reverse = record(module, lambda m: m(x)[0].sum(-1)).layers
     assert (forward.name, reverse.name) == ("gru.l0", "gru.l0.reverse")
     assert torch.equal(reverse.inputs, x.flip(0))
-    same(
-        torch.cat([forward.states[1:], reverse.states[1:].flip(0)], -1), module(x)[0], rtol=1e-12, atol=1e-13
-    )
+    same(torch.cat([forward.states[1:], reverse.states[1:].flip(0)], -1), module(x)[0], rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
