@@ -24,12 +24,12 @@ STEPS, ROUNDS = 20, 30  # a turn, and how many turns each
 CASES = {
     "characters, LSTM 1 x 256": {
         "model": {"hidden": 256, "embedding": 64, "init": "default", "dropout": 0.0},
-        "training": {"batch": 32, "window": 64, "optimizer": "adam", "weight_decay": 0.0},
+        "training": {"batch": 32, "window": 64, "optimizer": "adam"},
     },
     "words, LSTM 2 x 200, vocabulary 10,000": {
         "data": {"level": "word"},
         "model": {"hidden": 200, "layers": 2, "embedding": 200, "init": "default", "dropout": 0.0},
-        "training": {"batch": 20, "window": 20, "optimizer": "sgd", "lr": 1.0, "weight_decay": 0.0},
+        "training": {"batch": 20, "window": 20, "optimizer": "sgd", "lr": 1.0},
     },
 }
 OPTIMIZERS = {

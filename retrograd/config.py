@@ -63,7 +63,7 @@ class Training(Section):
     lr: Annotated[float, Field(gt=0)] = 3e-3
     momentum: Share = 0.9  # of nesterov
     betas: tuple[Share, Share] = (0.9, 0.99)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1  # of matrices; biases are never decayed
+    weight_decay: Annotated[float, Field(ge=0)] | None = None  # of matrices only; None: 0.1 for adamw, else 0
     clip_norm: Annotated[float, Field(ge=0)] = 1.0  # 0: off
     clip_value: Annotated[float, Field(ge=0)] = 0.0  # 0: off
     reduction: Literal["token", "sequence"] = "token"  # the loss: mean per token, or summed over a window's steps

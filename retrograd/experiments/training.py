@@ -116,7 +116,7 @@ def _watched(
 def _loop(settings: config.Config, task: Task, model: RecurrentLM, device: torch.device) -> Iterator[Step]:
     t = settings.training
     optimizer = make_optimizer(
-        t.optimizer, model.parameters(), lr=t.lr, momentum=t.momentum, betas=t.betas, weight_decay=t.weight_decay
+        t.optimizer, model.parameters(), lr=t.lr, momentum=t.momentum, betas=t.betas, weight_decay=t.weight_decay or 0.0
     )
     return tbptt(
         objective(model, t.reduction, device),
@@ -205,6 +205,8 @@ def _resolve(settings: config.Config) -> config.Config:
         torch.set_num_threads(t.threads)
     model = settings.model
     init = model.init or ("forget_bias=1" if model.cell == "lstm" else "default")
+    # as an L2 penalty, which the other optimisers make of it, 0.1 would keep a model from learning at all
+    decay = t.weight_decay if t.weight_decay is not None else 0.1 if t.optimizer == "adamw" else 0.0
     budget = {} if t.minutes or t.steps or t.epochs else {"minutes": DEFAULT_MINUTES}
     paths = {
         "train": tuple(str(Path(path).absolute()) for path in d.train),
@@ -213,7 +215,7 @@ def _resolve(settings: config.Config) -> config.Config:
     }
     sections = {"data": d.model_copy(update=paths), "model": model.model_copy(update={"init": init})}
     settings = settings.model_copy(update=sections)
-    return _with(settings, threads=torch.get_num_threads(), **budget)
+    return _with(settings, threads=torch.get_num_threads(), weight_decay=decay, **budget)
 
 
 def _with(settings: config.Config, **changes: Any) -> config.Config:

@@ -183,3 +183,9 @@ def test_a_cell_that_torch_lacks_has_no_torch_weights(small, tmp_path):
     result = train(changed(small, model={"cell": "additive"}, training={"steps": 2}), out=tmp_path / "run")
     with pytest.raises(UsageError, match="Torch has no module"):
         to_torch(load(result.run.path))
+
+
+@pytest.mark.parametrize(("optimizer", "decay"), [("adamw", 0.1), ("adam", 0.0), ("sgd", 0.0)])
+def test_only_adamw_decays_weights_unasked(small, tmp_path, optimizer, decay):
+    settings = changed(small, training={"optimizer": optimizer, "steps": 1})
+    assert next(iter(training(settings, out=tmp_path / "run"))).settings.training.weight_decay == decay
