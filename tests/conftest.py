@@ -17,7 +17,7 @@ torch.set_num_threads(1)
 
 TEXT = "".join(f"the {word} sat on the mat and looked at me {i} times\n" for i in range(60) for word in ("cat", "dog"))
 SMALL = {
-    "model": {"hidden": 16, "embedding": 8, "dropout": 0.0},
+    "model": {"hidden": 16, "embedding": 8, "dropout": 0.0, "init": "default"},
     "training": {"steps": 30, "window": 16, "batch": 8, "lr": 0.01},
     "measure": {"every": 10, "share": 1e9},
 }

@@ -21,15 +21,15 @@ def demo(
     from retrograd.experiments.demo import Compared, Heading, Wrote, demo
     from retrograd.experiments.events import Progress
     from retrograd.experiments.untrained import Untrained
-    from retrograd.reports import text
+    from retrograd.reports.text import horizon_line, page
 
     begin = time.monotonic()
     folder = runs.new_folder(out, name="demo")
-    console, page = Console(highlight=False, soft_wrap=True), []
+    console, shown = Console(highlight=False, soft_wrap=True), []
 
     def say(line: str = "") -> None:
         console.print(line, markup=False)
-        page.append(line)
+        shown.append(line)
 
     with console.status("") as status:
         for event in demo(folder):
@@ -37,15 +37,15 @@ def demo(
                 case Heading():
                     say(f"\n{event.title}\n")
                 case Untrained():
-                    say(text.horizon_line(event.name, event.horizon))
+                    say(horizon_line(event.name, event.horizon))
                 case Progress():
                     status.update(progress_line(event))
                 case Compared():
                     say(_compared(event))
                 case Wrote():
-                    say(text.page(event.result.report, width=min(console.width, 100)))
+                    say(page(event.result.report, width=min(console.width, 100)))
     report = folder / "report.txt"
-    runs.write(report, "\n".join(page) + "\n")
+    runs.write(report, "\n".join(shown) + "\n")
     console.print(f"\nReport {report}   ({time.monotonic() - begin:.0f} s)\n", markup=False)
     console.print(_next(folder), markup=False)
 

@@ -15,7 +15,7 @@ def diagnose(
     import shutil
 
     from retrograd.experiments.inspection import diagnose_run
-    from retrograd.reports import text
+    from retrograd.reports.text import page
 
     found = diagnose_run(run, need=need)
-    print(found.to_json() if json else text.page(found, width=shutil.get_terminal_size().columns))
+    print(found.to_json() if json else page(found, width=shutil.get_terminal_size().columns))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from retrograd import runs
 from retrograd.experiments import events
-from retrograd.reports import text
+from retrograd.reports.text import page
 from retrograd.training.schedules import Budget
 
 EVERY = 15.0  # seconds between two plain lines
@@ -74,7 +74,7 @@ class Screen:
         if self.json:
             print(runs.to_json(summary(result)), file=sys.stdout)
             return
-        self._print(text.page(result.report, width=self.console.width))
+        self._print(page(result.report, width=self.console.width))
         self._print()
         self._print(ending(result))
 

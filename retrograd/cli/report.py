@@ -14,7 +14,7 @@ def report(
     import shutil
 
     from retrograd.experiments.inspection import read_report
-    from retrograd.reports import text
+    from retrograd.reports.text import page
 
     found = read_report(run)
-    print(found.to_json() if json else text.page(found, width=shutil.get_terminal_size().columns))
+    print(found.to_json() if json else page(found, width=shutil.get_terminal_size().columns))

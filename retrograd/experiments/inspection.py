@@ -1,5 +1,6 @@
 """What can be asked of a run afterwards: its report, its figures on another text, its reach measured again."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 
 from retrograd import runs
 from retrograd.diagnosis import Finding
-from retrograd.errors import DataError, RunError, UsageError
+from retrograd.errors import DataError, NotMeasured, RunError, UsageError
 from retrograd.experiments.build import load
 from retrograd.experiments.measuring import load_window, measure, opinion
 from retrograd.experiments.objective import evaluate, figures
@@ -45,7 +46,10 @@ def evaluate_text(path: str | Path, texts: Sequence[str]) -> dict[str, float]:
 
 
 def diagnose_run(path: str | Path, *, need: int | None = None) -> Report:
-    """The run's report with its best model measured again, and findings for a task that must reach `need` back."""
+    """The run's report with its best model measured again, and findings for a task that must reach `need` back.
+
+    Raises NotMeasured where the slice is too short to tell.
+    """
     if need is not None and need < 1:
         raise UsageError(f"--need is a number of steps, at least 1; got {need}.")
     run = runs.open_run(path)
@@ -55,6 +59,12 @@ def diagnose_run(path: str | Path, *, need: int | None = None) -> Report:
     measured = measure(model, probe, anchors=settings.measure.anchors, step=step)
     known = need is not None or settings.task == "recall"
     need = need or (settings.recall.gap if settings.task == "recall" else settings.training.window)
+    h = measured.horizon
+    if h.censored and need > h.longest:
+        raise NotMeasured(
+            f"The gradient outlives the {h.longest} steps that the run's slice can show, so whether it reaches {need} "
+            f"is not known. Train with --set measure.windows={math.ceil(need / settings.training.window * 4 / 3) + 1}."
+        )
     findings: tuple[Finding, ...] = opinion(measured, settings, need=need, known=known)
     return Report(
         title=run.path.name,

@@ -112,6 +112,15 @@ def test_diagnose_takes_the_need_of_the_task(trained, tmp_path):
     assert "vanishing" in codes
 
 
+def test_diagnose_does_not_judge_what_its_slice_cannot_show(text, tmp_path):
+    flags = ["--cell", "additive", "--hidden", "8", "--window", "16", "--steps", "2", "--out", "run"]
+    assert retrograd("train", str(text), *flags, cwd=tmp_path).returncode == 0
+    done = retrograd("diagnose", "run", "--need", "5000", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "whether it reaches 5000 is not known" in done.stderr
+    assert retrograd("diagnose", "run", "--need", "40", cwd=tmp_path).returncode == 0
+
+
 def test_help_and_version_answer(tmp_path):
     assert "generate" in retrograd("--help", cwd=tmp_path).stdout
     assert retrograd("--version", cwd=tmp_path).stdout.startswith("retrograd 0.")
