@@ -31,7 +31,7 @@ class Data(Section):
     valid: str | None = None
     test: str | None = None
     level: str = "char"
-    vocabulary: Positive = 10_000  # the largest number of types, at word and bpe level
+    vocabulary: Annotated[int, Field(ge=3)] = 10_000  # the largest number of types, at word and bpe level
     document_separator: str = ""  # a document ends at each file's end, and at this text where it is given
 
 
@@ -53,15 +53,17 @@ class Model(Section):
     dropout: Share = 0.15  # on each layer's way up, never from step to step
     tied: bool = False  # the softmax uses the embedding's matrix
     init: str | None = None  # such as orthogonal+forget_bias=3; None: forget_bias=1 for an LSTM, else default
-    embedding_range: float | None = None  # embedding and softmax uniform in +- this; None: torch's default
+    embedding_range: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = (
+        None  # uniform in +- this; None: torch's
+    )
 
 
 class Training(Section):
     window: Positive = 64
     batch: Positive = 16
     optimizer: str = "adamw"
-    lr: Annotated[float, Field(gt=0)] = 3e-3
-    momentum: Share = 0.9  # of nesterov
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9  # of nesterov
     betas: tuple[Share, Share] = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0)] | None = None  # of matrices only; None: 0.1 for adamw, else 0
     clip_norm: Annotated[float, Field(ge=0)] = 1.0  # 0: off
@@ -74,12 +76,12 @@ class Training(Section):
     minutes: Annotated[float, Field(gt=0)] | None = None
     steps: Positive | None = None
     epochs: Positive | None = None
-    validate_every: Positive | None = None  # steps; None: about twenty times in a run, or once an epoch
+    validate_every: Positive | None = None  # steps; None: ten times in a run
     patience: Positive | None = None  # validations without a better figure before stopping early; None: never
     carry: Literal["always", "document"] = "always"  # the state goes on over a document's end, or starts at zero
     backend: str = "auto"
-    seed: int = 1
-    threads: Positive | None = None  # None: torch's own choice
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    threads: Annotated[int, Field(gt=0, le=1024)] | None = None  # None: torch's own choice
     device: str = "auto"
 
     @model_validator(mode="after")
@@ -160,9 +162,13 @@ def assignments(pairs: Iterable[str]) -> dict[str, Any]:
         if not equals or not key.strip():
             raise ConfigError(f"--set takes section.key=value, such as model.hidden=256; got {pair!r}.")
         value: Any = _toml_value(text.strip())
-        for part in reversed(key.strip().split(".")):
-            value = {part: value}
-        values = merge(values, value)
+        *sections, name = key.strip().split(".")
+        inner = values
+        for section in sections:
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"--set gives {section!r} both a value and keys of its own: {pair!r}.")
+        inner[name] = value
     return values
 
 

@@ -2,6 +2,7 @@
 
     RetrogradError                 exit 1   something went wrong while it ran
     ├── NonFinite                           a loss or a gradient became NaN or infinite
+    ├── SaveFailed                          a checkpoint could not be written; the older ones are intact
     ├── NotMeasured                         a quantity that this model or trace does not have
     ├── ShapeError (ValueError)             a tensor of another shape than the equation needs
     └── UsageError                 exit 2   what was asked for cannot be done as it stands
@@ -25,6 +26,10 @@ class RetrogradError(Exception):
 
 
 class NonFinite(RetrogradError):
+    pass
+
+
+class SaveFailed(RetrogradError):
     pass
 
 

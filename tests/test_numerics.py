@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from retrograd.numerics import all_finite, denormals_are_flushed, flush_denormals, log_norm, log_total_norm, norm
+from retrograd.numerics import (
+    all_finite,
+    denormals_are_flushed,
+    flush_denormals,
+    flushed,
+    log_norm,
+    log_total_norm,
+    norm,
+)
 
 
 @pytest.mark.parametrize("scale", [1e-38, 1e-30, 1.0, 1e30])
@@ -49,6 +57,28 @@ def test_denormals_are_flushed_on_every_thread_inside_the_block_and_on_none_afte
         assert surviving() == 0
     assert not denormals_are_flushed()
     assert surviving() == 1 << 20
+
+
+def denormal_product() -> float:
+    """The share of a large matrix product of denormal numbers that is not zero."""
+    return float(((torch.full((512, 512), 1e-40) @ torch.eye(512)) != 0).float().mean())
+
+
+def test_in_the_flushed_thread_every_kernel_flushes_and_outside_none():
+    torch.set_num_threads(2)
+    try:
+        assert (surviving(), denormal_product()) == (1 << 20, 1.0)
+        with flushed() as run_there:
+            for _ in range(2):
+                assert (run_there(surviving), run_there(denormal_product)) == (0, 0.0)
+                assert (surviving(), denormal_product()) == (1 << 20, 1.0)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_an_error_in_the_flushed_thread_comes_out():
+    with flushed() as run_there, pytest.raises(ZeroDivisionError):
+        run_there(lambda: 1 / 0)
 
 
 def test_the_setting_is_restored_when_the_block_raises():

@@ -1,5 +1,7 @@
 """The command `retrograd` and its verbs."""
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -44,4 +46,8 @@ for verb in (demo, train, generate, evaluate, report, diagnose):
 
 
 def main() -> None:
+    """Run the command line. What a terminal's encoding lacks is printed as a question mark, never as a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app()

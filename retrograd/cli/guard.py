@@ -32,6 +32,11 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
+        except typer.Exit:  # which is a RuntimeError
+            raise
+        except (RuntimeError, MemoryError, ValueError, OverflowError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            _leave(f"This could not be computed: {reason[0]}", 1)
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             _leave(f"The system refused a file operation: {error.strerror}{where}.", 1)
@@ -40,5 +45,5 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
 
 
 def _leave(sentence: str, code: int) -> None:
-    print(f"retrograd: {sentence}", file=sys.stderr)
+    print(f"retrograd: {' '.join(sentence.split())}", file=sys.stderr)
     raise typer.Exit(code)

@@ -24,7 +24,7 @@ class Screen:
     def __init__(self, *, json: bool, quiet: bool) -> None:
         self.json, self.quiet = json, quiet
         self.console = Console(stderr=json, highlight=False, soft_wrap=True)
-        self.bar = Progress(BarColumn(24), TextColumn("{task.description}"), console=self.console, transient=True)
+        self.bar = Progress(BarColumn(8), TextColumn("{task.description}"), console=self.console, transient=True)
         self.task: TaskID | None = None
         self.next_line = 0.0
 
@@ -40,6 +40,8 @@ class Screen:
                 self._plan(event)
             case events.Progress():
                 self._progress(event)
+            case events.Evaluating():
+                self._evaluating(event)
             case events.Finished():
                 self._finish(event)
 
@@ -69,10 +71,21 @@ class Screen:
             self._print(progress_line(p))
             self.next_line = time.monotonic() + EVERY
 
+    def _evaluating(self, event: events.Evaluating) -> None:
+        if self.task is not None:
+            self.bar.update(self.task, completed=1.0, description=f"reading the test data, {event.tokens:,} tokens")
+        elif not self.quiet:
+            self._print(f"reading the test data, {event.tokens:,} tokens")
+
     def _finish(self, result: events.Finished) -> None:
         self._stop()
         if self.json:
             print(runs.to_json(summary(result)), file=sys.stdout)
+            return
+        if self.quiet:
+            for name, value in result.report.figures.items():
+                self._print(f"{name}: {value:.6g}")
+            self._print(f"run: {result.run.path}")
             return
         self._print(page(result.report, width=self.console.width))
         self._print()
@@ -110,8 +123,8 @@ def progress_line(p: events.Progress) -> str:
     validation = f"{p.validation.nats:.3f}" if p.validation else "-"
     norm = math.exp(p.step.log_grad_norm) if p.step.log_grad_norm < 709 else math.inf
     return (
-        f"step {p.step.index:,}  loss {p.loss:.3f}  valid {validation}  |g| {norm:.2g}  clipped {p.clipped:.0%}  "
-        f"horizon {p.measured.horizon}  {p.speed:,.0f} tok/s  {clock(p.left)} left"
+        f"{clock(p.left)} left, step {p.step.index} loss {p.loss:.3f} valid {validation} |g| {norm:.2g} "
+        f"clipped {p.clipped:.0%} horizon {p.measured.horizon} {p.speed / 1000:.1f}k tok/s"
     )
 
 

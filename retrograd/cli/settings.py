@@ -30,8 +30,10 @@ FLAGS = {  # everyday flag -> where it goes
 def gather(file: Path | None, changes: Sequence[str], **flags: Any) -> config.Config:
     """The config that a command line asks for; flags that were not given are None."""
     values: dict[str, Any] = config.read(file) if file else {}
+    given: dict[str, dict[str, Any]] = {}
     for name, value in flags.items():
         if value is not None and value != []:
             section, key = FLAGS[name].split(".")
-            values = config.merge(values, {section: {key: value}})
+            given.setdefault(section, {})[key] = value
+    values = config.merge(values, given)
     return config.make(config.merge(values, config.assignments(changes)))

@@ -67,12 +67,13 @@ def train(
         for event in training(settings, out=out, stop=lambda: bool(pressed)):
             screen.show(event)
     if pressed:
-        raise typer.Exit(130)
+        raise typer.Exit(128 + pressed[0])
 
 
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """A list that fills when Ctrl-C is pressed; the second press interrupts at once."""
+    """A list that fills with the signal when Ctrl-C is pressed or the process is asked to end; the second time it
+    leaves at once."""
     pressed: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -80,8 +81,9 @@ def _interrupts() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         pressed.append(number)
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield pressed
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

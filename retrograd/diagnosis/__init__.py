@@ -5,6 +5,7 @@ from collections.abc import Callable
 from retrograd.diagnosis.exploding import exploding
 from retrograd.diagnosis.finding import SEVERITIES, Finding, Remedy, Severity
 from retrograd.diagnosis.patient import Patient, cell_of
+from retrograd.diagnosis.summed_loss import summed_loss
 from retrograd.diagnosis.vanishing import vanishing
 from retrograd.errors import UsageError
 from retrograd.measures import Horizon, Saturation
@@ -17,12 +18,14 @@ __all__ = [
     "Severity",
     "diagnose",
     "exploding",
+    "summed_loss",
     "vanishing",
 ]
 
 RULES: dict[str, Callable[[Patient], Finding | None]] = {
     "vanishing": vanishing,
     "exploding": exploding,
+    "summed_loss": summed_loss,
 }
 
 
@@ -33,16 +36,19 @@ def diagnose(
     need: int,
     assumed: bool = False,
     cell: str | None = None,
+    init: str | None = None,
+    window: int | None = None,
 ) -> tuple[Finding, ...]:
     """What every rule finds in a model whose task needs the gradient `need` steps back, the gravest first.
 
-    `assumed` says that the need is only a guess, from the window. `cell` is read from the saturation if left out.
+    `init` and `window` are those of its training, where known; `assumed` says that the need is only a guess, from
+    the window. `cell` is read from the saturation if left out.
 
     >>> diagnose(horizon(reach(trace)), saturation(trace), need=150)[0].message
     'The gradient reaches 23 steps back; the task needs 150. The forget gates average 0.51. Try --init forget_bias=5.1.'
     """
     if need < 1:
         raise UsageError(f"The need is a number of steps, at least 1; got {need}.")
-    patient = Patient(horizon, need, assumed, saturation, cell or cell_of(saturation))
+    patient = Patient(horizon, need, assumed, saturation, init=init, window=window, cell=cell or cell_of(saturation))
     found = [finding for rule in RULES.values() if (finding := rule(patient))]
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -8,7 +8,9 @@ SEVERITIES: tuple[Severity, ...] = ("problem", "note")
 
 OPTIONS = {
     "forget_bias": "--init forget_bias={bias:g}",
+    "chrono": "--init chrono={longest:g}",
     "orthogonal": "--init orthogonal",
+    "identity": "--init identity --set model.activation=relu",
     "clip_norm": "--clip {norm:g}",
 }
 

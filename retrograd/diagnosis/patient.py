@@ -15,6 +15,8 @@ class Patient:
     need: int  # steps that the gradient has to reach back
     assumed: bool = False  # is the need only supposed, from the window?
     saturation: Saturation | None = None
+    init: str | None = None  # how it was started: a remedy already taken is not named again
+    window: int | None = None  # the steps of truncated training: no gradient goes further
     cell: str | None = None  # "elman", "gru", "lstm", "additive"; None if the layers do not agree
 
     @property

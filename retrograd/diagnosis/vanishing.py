@@ -45,12 +45,19 @@ def _message(patient: Patient, remedy: Remedy | None) -> str:
     if patient.keeping:
         gate = f" The {patient.keeping[0]} gates average {patient.keeping[1]:.2f}."
     if_so = "If the task needs the whole window, try" if patient.assumed else "Try"
-    advice = f" {if_so} {remedy.option}." if remedy else ""
+    longer = f" and --window {patient.need}" if patient.window and patient.window < patient.need else ""
+    advice = f" {if_so} {remedy.option}{longer}." if remedy else ""
     return f"The gradient reaches {steps} back; {wants}.{gate}{advice}"
 
 
 def _remedy(patient: Patient) -> Remedy | None:
+    """The first remedy for this cell that has not been taken already."""
+    taken = patient.init or ""
     if patient.cell in ("lstm", "gru"):
-        bias = math.log(max(patient.need - 1, 2))
-        return Remedy("forget_bias", {"bias": math.ceil(10 * bias) / 10})
-    return Remedy("orthogonal") if patient.cell == "elman" else None
+        bias = math.ceil(10 * math.log(max(patient.need - 1, 2))) / 10
+        if f"forget_bias={bias:g}" in taken:
+            return Remedy("chrono", {"longest": patient.need})
+        return Remedy("forget_bias", {"bias": bias})
+    if patient.cell == "elman":
+        return Remedy("identity") if "orthogonal" in taken else Remedy("orthogonal")
+    return None

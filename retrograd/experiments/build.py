@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from retrograd import config, runs
 from retrograd.bptt import Stack, choose
 from retrograd.cells import make_cell, to_state_dict
-from retrograd.errors import ConfigError, UsageError
+from retrograd.errors import ConfigError, RunError, UsageError
 from retrograd.init import initialise_
 from retrograd.models import RecurrentLM
+from retrograd.tasks import tokenizers
 from retrograd.training import checkpoint
 
 ACTIVATED = ("elman", "additive")  # cells whose activation can be chosen
@@ -34,7 +35,7 @@ def device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(name)
-        torch.empty(0, device=chosen)
+        torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"There is no device {name!r} here ({reason}). Try --device cpu.") from None
@@ -49,9 +50,27 @@ def load(path: str | Path, *, which: str = "best") -> RecurrentLM:
     run = runs.open_run(path)
     point = checkpoint.find(run.checkpoints, which)
     with torch.random.fork_rng(devices=[]):
-        model = build(run.config(), int(point.info["vocabulary"]))
+        model = build(run.config(), _vocabulary(point))
     checkpoint.restore(point, model)
     return model.eval()
+
+
+def load_with_tokenizer(path: str | Path) -> tuple[RecurrentLM, tokenizers.Tokenizer]:
+    """The best model of a run on text, and its tokenizer. Raises RunError where they do not fit each other."""
+    model, tokenizer = load(path), tokenizers.load(Path(path) / "tokenizer.json")
+    if tokenizer.size != model.softmax.out_features:
+        raise RunError(
+            f"The tokenizer in {path} has {tokenizer.size} types and the model {model.softmax.out_features}; "
+            f"one of the two is another run's."
+        )
+    return model, tokenizer
+
+
+def _vocabulary(point: checkpoint.Checkpoint) -> int:
+    size = point.info.get("vocabulary")
+    if not isinstance(size, int) or size < 1:
+        raise RunError(f"The checkpoint {point.path} does not say how large its vocabulary is; got {size!r}.")
+    return size
 
 
 def to_torch(model: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a training tells whoever watches it: Planned, then a Progress for every step, then Finished."""
+"""What a training tells whoever watches it: Planned, a Progress for every step, Evaluating, then Finished."""
 
 from dataclasses import dataclass
 
@@ -52,4 +52,11 @@ class Finished:
     sample: str | None
 
 
-Event = Planned | Progress | Finished
+@dataclass(frozen=True)
+class Evaluating:
+    """The budget is used up; the best weights now read the test data, which may take a while."""
+
+    tokens: int
+
+
+Event = Planned | Progress | Evaluating | Finished

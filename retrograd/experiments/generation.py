@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-from retrograd import runs
 from retrograd.errors import UsageError
-from retrograd.experiments.build import load
+from retrograd.experiments.build import load_with_tokenizer
 from retrograd.models import RecurrentLM
 from retrograd.tasks import tokenizers
 
@@ -26,15 +25,15 @@ def tokens(
     never: Sequence[int] = (),
 ) -> Iterator[int]:
     """Ids without end after a prompt of at least one. Its own random state: torch's is left alone."""
-    if temperature < 0:
-        raise UsageError(f"The temperature must be 0 or more, got {temperature}. Try 0.8.")
+    if temperature != 0 and not 1e-3 <= temperature <= 1e3:
+        raise UsageError(f"The temperature must be 0, or from 0.001 to 1000, got {temperature}. Try 0.8.")
     if top_k is not None and top_k < 1:
         raise UsageError(f"top_k must be at least 1, got {top_k}. Leave it out to sample from all types.")
     generator = torch.Generator()
     if seed is None:
         generator.seed()
     else:
-        generator.manual_seed(seed)
+        generator.manual_seed(_checked(seed))
     device = model.softmax.weight.device
     logits, state = model(torch.tensor(list(prompt), device=device)[:, None])
     while True:
@@ -43,6 +42,12 @@ def tokens(
         token = _draw(scores, temperature, top_k, generator)
         yield token
         logits, state = model(torch.tensor([[token]], device=device), state)
+
+
+def _checked(seed: int) -> int:
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"The seed must be from 0 to 2^63 - 1, got {seed}.")
+    return seed
 
 
 def _draw(scores: torch.Tensor, temperature: float, top_k: int | None, generator: torch.Generator) -> int:
@@ -87,6 +92,6 @@ def generate(
     seed: int | None = None,
 ) -> str:
     """Text from the best checkpoint of a run."""
-    tokenizer = tokenizers.load(runs.open_run(path).path / "tokenizer.json")
+    model, tokenizer = load_with_tokenizer(path)
     options = {"length": length, "temperature": temperature, "top_k": top_k, "seed": seed}
-    return sample(load(path), tokenizer, prompt=prompt, **options)  # type: ignore[arg-type]
+    return sample(model, tokenizer, prompt=prompt, **options)  # type: ignore[arg-type]

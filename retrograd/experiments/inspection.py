@@ -9,12 +9,12 @@ import torch
 from retrograd import runs
 from retrograd.diagnosis import Finding
 from retrograd.errors import DataError, NotMeasured, RunError, UsageError
-from retrograd.experiments.build import load
+from retrograd.experiments.build import load, load_with_tokenizer
 from retrograd.experiments.measuring import load_window, measure, opinion
 from retrograd.experiments.objective import evaluate, figures
 from retrograd.experiments.outcome import subject
 from retrograd.reports import Report
-from retrograd.tasks import language, tokenizers
+from retrograd.tasks import language
 from retrograd.tasks.window import cut
 from retrograd.training import checkpoint
 
@@ -25,14 +25,17 @@ def read_report(path: str | Path) -> Report:
     file = run.path / "report.json"
     if not file.is_file():
         raise RunError(f"{run.path} has no report yet: its status is {run.status()!r}.")
-    return Report.from_json(file.read_text(encoding="utf-8"))
+    try:
+        return Report.from_json(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise RunError(f"{file} is not UTF-8 text; it was cut or altered. Try retrograd diagnose.") from None
 
 
 def evaluate_text(path: str | Path, texts: Sequence[str]) -> dict[str, float]:
     """The best model's figures on other texts, read as one sequence, every token counted once."""
     run = runs.open_run(path)
-    settings, model = run.config(), load(path)
-    tokenizer = tokenizers.load(run.path / "tokenizer.json")
+    settings = run.config()
+    model, tokenizer = load_with_tokenizer(path)
     separator = settings.data.document_separator
     pieces = [(text, True) for text in language.documents(texts, separator, type(tokenizer))]
     stream = language.stream(pieces, tokenizer)

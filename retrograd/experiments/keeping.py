@@ -10,6 +10,9 @@ from retrograd.models import RecurrentLM
 from retrograd.runs import Run
 from retrograd.tasks import Task
 from retrograd.training import checkpoint
+from retrograd.training.loop import Step
+
+SAVE_EVERY = 60.0  # seconds
 
 
 @dataclass
@@ -25,6 +28,7 @@ class Keeper:
     worse: int = 0  # validations since the best
     validated: int = -1  # the step of the last validation
     saved: int = -1  # ... of the last checkpoint
+    minute: float = 0.0  # seconds into the training when a checkpoint was last written by the clock
 
     def validate(self, step: int) -> None:
         """Read the validation data, and save: as the best where it is."""
@@ -44,5 +48,14 @@ class Keeper:
         checkpoint.save(self.run.checkpoints, self.model, step=step, best=best, info=info)
         self.saved = step
 
-    def restore_best(self) -> None:
-        checkpoint.restore(checkpoint.find(self.run.checkpoints), self.model)
+    def save_now_and_then(self, step: Step) -> None:
+        """A checkpoint a minute: that much work may be lost, whatever happens."""
+        if step.seconds - self.minute >= SAVE_EVERY:
+            self.minute = step.seconds
+            self.save(step.index)
+
+    def restore_best(self) -> int:
+        """Put the best weights back; returns the step they are from."""
+        best = checkpoint.find(self.run.checkpoints)
+        checkpoint.restore(best, self.model)
+        return best.step

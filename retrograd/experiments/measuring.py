@@ -75,7 +75,15 @@ def anchor_steps(probe: Window, count: int) -> list[int]:
 
 def opinion(measured: Measurement, settings: config.Config, *, need: int, known: bool) -> tuple[Finding, ...]:
     """The findings about one measurement, for a task that must reach `need` steps back."""
-    return diagnose(measured.horizon, measured.saturation, need=need, assumed=not known, cell=settings.model.cell)
+    return diagnose(
+        measured.horizon,
+        measured.saturation,
+        need=need,
+        assumed=not known,
+        cell=settings.model.cell,
+        init=settings.model.init,
+        window=settings.training.window if settings.task == "language" else None,
+    )
 
 
 def save_window(window: Window, path: Path) -> None:

@@ -80,9 +80,9 @@ def subject(settings: config.Config, model: RecurrentLM, need: int, *, known: bo
         "layers": m.layers,
         "init": m.init,
         "parameters": parameters(model),
-        "window": settings.training.window,
+        **({"window": settings.training.window} if settings.task == "language" else {}),
         "need": need,
-        "need is": "the task's" if known else "assumed: the window",
+        "need is": "known" if known else "assumed: the window",
     }
 
 

@@ -1,6 +1,6 @@
 """One run, from a config to a folder: plan, train, measure, validate, save, test, report.
 
-    for event in training(settings):  show(event)        Planned, then many Progress, then Finished
+    for event in training(settings):  show(event)        Planned, many Progress, Evaluating, Finished
 
 The command line and `train` iterate the same generator. Measuring changes nothing in what is trained.
 """
@@ -14,15 +14,15 @@ from typing import Any
 import torch
 
 from retrograd import config, runs
-from retrograd.errors import NonFinite
+from retrograd.errors import NonFinite, RetrogradError
 from retrograd.experiments import build
-from retrograd.experiments.events import Event, Finished, Planned, Progress
+from retrograd.experiments.events import Evaluating, Event, Finished, Planned, Progress
 from retrograd.experiments.keeping import Keeper
 from retrograd.experiments.measuring import Gauge, save_window
 from retrograd.experiments.objective import evaluate, objective
 from retrograd.experiments.outcome import Outcome, environment, name
 from retrograd.models import RecurrentLM, parameters
-from retrograd.numerics import flush_denormals
+from retrograd.numerics import flushed
 from retrograd.reports import Measurement
 from retrograd.runs import Run
 from retrograd.tasks import Task, make_task
@@ -63,22 +63,25 @@ def training(
     start = gauge.take(0)
     run = _begin(settings, task, gauge, out)
     keeper, outcome = Keeper(run, task, model, device), Outcome(run, settings, task, model, start)
+    keeper.save(0)
     yield _planned(run, settings, task, model, start)
     model.train()
     try:
-        with flush_denormals(True):
-            step = yield from _watched(steps, settings, keeper, gauge, stop=stop)
-    except NonFinite as error:
+        with flushed() as run_there:
+            step = yield from _watched(_each(steps, run_there), settings, keeper, gauge, stop=stop)
+    except RetrogradError as error:
         outcome.failed(gauge.latest or start, str(error))
         raise
     if stop():
         keeper.save(step)
+        gauge.take(step)
         yield outcome.of("interrupted", step, gauge, keeper, None)
         return
     keeper.validate(step)
-    keeper.restore_best()
+    best = keeper.restore_best()
+    yield Evaluating(task.test_tokens)
     test = evaluate(model, task.testing(), device)
-    gauge.take(step)
+    gauge.take(best)
     yield outcome.of("finished", step, gauge, keeper, test)
 
 
@@ -101,6 +104,7 @@ def _watched(
         if due > validations:
             validations = due
             keeper.validate(step.index)
+        keeper.save_now_and_then(step)
         shown = _progress(recent, progress, keeper, gauge)
         if step.index % LOGGED == 0:
             run.record(**_line(shown))
@@ -111,6 +115,12 @@ def _watched(
         if stop():
             break
     return step.index if step else 0
+
+
+def _each(steps: Iterator[Step], run_there: Callable[[Callable[[], Step | None]], Step | None]) -> Iterator[Step]:
+    """The same steps, each taken in the other thread."""
+    while step := run_there(lambda: next(steps, None)):
+        yield step
 
 
 def _loop(settings: config.Config, task: Task, model: RecurrentLM, device: torch.device) -> Iterator[Step]:

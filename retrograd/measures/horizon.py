@@ -41,6 +41,7 @@ class Horizon:
     anchors: tuple[int, ...]
     sequences: int  # how many had a gradient at all
     per_step: bool  # False: counted from the last step, for the summed loss
+    summed: bool  # is that loss made of several steps? Then lags cannot be told apart
     underflow: int | None  # the first lag whose norm is under what a float64 can hold: from there -inf is no true zero
 
     @property
@@ -99,6 +100,7 @@ def horizon(reach: Reach, *, threshold: float = 1e-3, resamples: int = 200, seed
         anchors=reach.anchors,
         sequences=sequences,
         per_step=reach.per_step,
+        summed=reach.summed,
         underflow=_underflow(reach.log_norms),
     )
 

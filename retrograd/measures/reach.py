@@ -30,6 +30,7 @@ class Reach:
     layers: tuple[str, ...]
     has_memory: bool  # does a state hold a memory cell beside h?
     per_step: bool  # False: the one anchor is the summed loss, counted from the last step
+    summed: bool  # is that one loss made of several steps? Then lags cannot be told apart
 
     @property
     def longest(self) -> int:
@@ -67,7 +68,13 @@ def reach(
         layers=tuple(trace.layers[i].name for i in chosen),
         has_memory=any(trace.layers[i].cell.has_memory for i in chosen),
         per_step=trace.per_step,
+        summed=not trace.per_step and all(_enters_often(trace.layers[i]) for i in chosen),
     )
+
+
+def _enters_often(layer: LayerTrace) -> bool:
+    """Does the loss reach some sequence from above at more than one step? Always so below another layer."""
+    return bool(((log_norm(layer.entering) > -torch.inf).sum(0) > 1).any())
 
 
 def _chosen(trace: Trace, names: Sequence[str] | None) -> list[int]:

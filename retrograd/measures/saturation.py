@@ -68,6 +68,7 @@ def _live(layer: LayerTrace, steps: list[dict[str, Tensor]]) -> dict[str, Tensor
 
 
 def _timescales(gate: Tensor) -> tuple[float, float, float]:
-    each = -1 / gate.log().mean(0)
-    low, middle, high = torch.quantile(each, each.new_tensor([0.1, 0.5, 0.9])).tolist()
+    each = 1 / -gate.log().mean(0).clamp(max=-0.0)  # a gate that is 1 throughout keeps for ever: inf
+    ranked = each.sort().values  # by the nearest rank, which infinity does not upset
+    low, middle, high = (float(ranked[round(q * (len(ranked) - 1))]) for q in (0.1, 0.5, 0.9))
     return low, middle, high

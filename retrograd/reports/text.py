@@ -14,7 +14,8 @@ from retrograd.reports.report import Measurement, Report
 from retrograd.reports.sparkline import axis, sparkline
 
 NAME = 22  # columns of a line's name
-NUMBERS = 46  # columns that horizon and decay take
+WIDE = 95  # columns from which a horizon line has room for intervals
+NUMBERS, FEW_NUMBERS = 46, 32  # columns that horizon and decay take, with intervals and without
 
 
 def page(report: Report, *, width: int = 80) -> str:
@@ -34,8 +35,10 @@ def page(report: Report, *, width: int = 80) -> str:
 
 def horizon_line(name: str, horizon: Horizon, *, width: int = 100) -> str:
     """Such as `LSTM, torch's default  █▆▅▄▂____  horizon 13 (13 to 14)  0.59 per step`."""
-    bars = max(8, width - NAME - NUMBERS)
+    bars = max(8, width - NAME - (NUMBERS if width >= WIDE else FEW_NUMBERS))
     line = _line(horizon, bars)
+    if width < WIDE:
+        return f"{name:<{NAME}}  {line:<{bars}}  horizon {horizon!s:<5} {horizon.decay:.3g} per step"
     reach = f"horizon {horizon}{_interval(horizon)}"
     return f"{name:<{NAME}}  {line:<{bars}}  {reach:<24} {_decay(horizon)}".rstrip()
 
@@ -75,7 +78,13 @@ def _profile(name: str, horizon: Horizon, width: int) -> Iterator[str]:
 
 def _conditions(h: Horizon) -> str:
     first, last = h.fitted
-    counted = f"{len(h.anchors)} losses" if h.per_step else "the summed loss, counted from the last step"
+    counted = (
+        f"{len(h.anchors)} losses"
+        if h.per_step
+        else "the summed loss, counted from the last step, whose lags cannot be told apart"
+        if h.summed
+        else "the one loss, at the last step"
+    )
     many = f"{h.sequences} sequence" + ("" if h.sequences == 1 else "s")
     readout = ""
     if h.readout is not None:

@@ -6,7 +6,6 @@ Splits are given as files, or made by position: the first 90 % train, the next 5
 """
 
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 
 from retrograd import config
 from retrograd.errors import DataError
-from retrograd.tasks.tokenizers import Byte, Tokenizer, Word, level
+from retrograd.tasks.tokenizers import Byte, Tokenizer, Word, level, lines
 from retrograd.tasks.window import Stream, Window, cut
 
 VALIDATION_STREAMS = 16  # read side by side while training; the test text is read as one
@@ -30,8 +29,7 @@ class Language:
         self.settings = settings
         kind = level(settings.data.level)
         splits = _splits(settings.data, kind)
-        training_text = "".join(piece for piece, _ in splits[0])
-        self.tokenizer = kind.fit(training_text, settings.data.vocabulary)
+        self.tokenizer = kind.fit([piece for piece, _ in splits[0]], settings.data.vocabulary)
         self.train, self.valid, self.test = (stream(split, self.tokenizer) for split in splits)
         self.fingerprint = fingerprint(splits)
         self._check()
@@ -39,6 +37,10 @@ class Language:
     @property
     def vocabulary(self) -> int:
         return self.tokenizer.size
+
+    @property
+    def test_tokens(self) -> int:
+        return len(self.test)
 
     @property
     def unit(self) -> str:
@@ -51,10 +53,6 @@ class Language:
             yield from self._cut(self.train, self.settings.training.batch, epoch=epoch)
             epoch += 1
 
-    def steps_per_epoch(self) -> int:
-        t = self.settings.training
-        return math.ceil(math.ceil(len(self.train) / t.batch) / t.window)
-
     def validation(self) -> Iterator[Window]:
         return self._cut(self.valid, VALIDATION_STREAMS)
 
@@ -63,14 +61,13 @@ class Language:
         return self._cut(self.test, 1, window=512)
 
     def probe(self) -> Window:
-        """A fixed slice of the validation text, spread evenly over it: (windows * window, sequences)."""
-        steps = self.settings.measure.windows * self.settings.training.window
-        sequences = self.settings.measure.sequences
-        stream_ = self.valid if len(self.valid) > steps else self.train
-        steps = min(steps, len(stream_) // 2)
-        offsets = torch.linspace(0, len(stream_) - steps, sequences).long()
+        """A fixed slice of the validation text, spread evenly over it: (windows * window, sequences) at the most."""
+        m, carry = self.settings.measure, self.settings.training.carry == "always"
+        steps = min(m.windows * self.settings.training.window, len(self.valid))
+        offsets = torch.linspace(0, len(self.valid) - steps, m.sequences).long()
         index = torch.arange(steps)[:, None] + offsets
-        return Window(stream_.inputs(carry=True)[index], stream_.ids[index], None, 0.0)
+        starts = None if carry else self.valid.starts[index]
+        return Window(self.valid.inputs(carry=carry)[index], self.valid.ids[index], starts, 0.0)
 
     def _cut(self, stream_: Stream, batch: int, *, window: int | None = None, epoch: int = 0) -> Iterator[Window]:
         t = self.settings.training
@@ -131,10 +128,17 @@ def read(path: str | Path, kind: type[Tokenizer]) -> str:
 
 
 def documents(paths: Sequence[str], separator: str, kind: type[Tokenizer]) -> list[str]:
+    """The documents in the files: each file is one, or several where a separator is given."""
     texts = [read(path, kind) for path in paths]
     if not separator:
         return texts
-    return [piece for text in texts for piece in text.split(separator) if piece]
+    return [piece for text in texts for piece in _pieces(text, separator)]
+
+
+def _pieces(text: str, separator: str) -> list[str]:
+    """Cut behind each separator, which stays at the end of its document: no character is lost."""
+    *closed, rest = text.split(separator)
+    return [*(piece + separator for piece in closed), *([rest] if rest else [])]
 
 
 def fingerprint(splits: Sequence[Split]) -> str:
@@ -179,13 +183,13 @@ def by_position(texts: Sequence[str], shares: tuple[float, float], kind: type[To
 
 def _length(text: str, kind: type[Tokenizer]) -> int:
     if kind is Word:
-        return len(text.splitlines())
+        return len(lines(text))
     return len(text.encode("utf-8", "surrogateescape")) if kind is Byte else len(text)
 
 
 def _slice(text: str, begin: int, end: int, kind: type[Tokenizer]) -> str:
     if kind is Word:
-        return "".join(text.splitlines(keepends=True)[begin:end])
+        return "".join(f"{line}\n" for line in lines(text)[begin:end])
     if kind is Byte:
         return text.encode("utf-8", "surrogateescape")[begin:end].decode("utf-8", "surrogateescape")
     return text[begin:end]

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 import torch
 
 from retrograd import config
+from retrograd.errors import UsageError
 from retrograd.tasks.window import IGNORED, Window
 
 NOISE = 8  # distinct distractors
+EPOCH = 100  # steps: examples are drawn afresh, so an epoch is only a unit
 EXAMPLES = 256  # sequences in the validation set, and in the test set
 
 
@@ -26,21 +28,24 @@ class Recall:
     tokenizer = None
 
     def __init__(self, settings: config.Config) -> None:
+        if settings.data.train:
+            raise UsageError("Delayed recall makes its own examples; leave the text files out, or task=language.")
         self.settings = settings
         self.symbols, self.gap = settings.recall.symbols, settings.recall.gap
         self.need: int | None = self.gap
         self.vocabulary = self.symbols + NOISE + 1
         self.fingerprint = hashlib.sha256(f"recall {self.symbols} {self.gap} {NOISE}".encode()).hexdigest()
 
+    @property
+    def test_tokens(self) -> int:
+        return EXAMPLES
+
     def training(self) -> Iterator[Window]:
         generator = torch.Generator().manual_seed(self.settings.training.seed)
         step = 0
         while True:
             step += 1
-            yield self.examples(self.settings.training.batch, generator, epoch=step / self.steps_per_epoch())
-
-    def steps_per_epoch(self) -> int:
-        return 100  # examples are drawn afresh, so an epoch is only a unit of a hundred steps
+            yield self.examples(self.settings.training.batch, generator, epoch=step / EPOCH)
 
     def validation(self) -> Iterator[Window]:
         yield self.examples(EXAMPLES, torch.Generator().manual_seed(1_000_003))

@@ -9,7 +9,7 @@ bpe    byte-level byte-pair encoding (Hugging Face tokenizers, an extra)
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,8 +25,8 @@ class Tokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, text: str, size: int) -> "Tokenizer":
-        """Learn the vocabulary of at most `size` types from the training text."""
+    def fit(cls, texts: Sequence[str], size: int) -> "Tokenizer":
+        """Learn the vocabulary of at most `size` types from the pieces of the training text."""
 
     @property
     @abstractmethod
@@ -91,8 +91,8 @@ class Char(Types):
     unit = "character"
 
     @classmethod
-    def fit(cls, text: str, size: int) -> "Char":
-        return cls([UNKNOWN, *sorted(set(text))])
+    def fit(cls, texts: Sequence[str], size: int) -> "Char":
+        return cls([UNKNOWN, *sorted(set().union(*texts))])
 
     @property
     def first(self) -> int:
@@ -110,8 +110,8 @@ class Word(Types):
     unit = "word"
 
     @classmethod
-    def fit(cls, text: str, size: int) -> "Word":
-        counts = Counter(word for line in text.splitlines() for word in (*line.split(), END))
+    def fit(cls, texts: Sequence[str], size: int) -> "Word":
+        counts = Counter(word for text in texts for word in _words(text))
         counts.pop(UNKNOWN, None)
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         return cls([UNKNOWN, END, *(word for word in ranked if word != END)][:size])
@@ -122,7 +122,7 @@ class Word(Types):
 
     def encode(self, text: str) -> list[int]:
         unknown, ids = self.unknown, self.ids
-        return [ids.get(word, unknown) for line in text.splitlines() for word in (*line.split(), END)]
+        return [ids.get(word, unknown) for word in _words(text)]
 
     def prompt(self, text: str) -> list[int]:
         ids = self.encode(text)
@@ -140,7 +140,7 @@ class Byte(Tokenizer):
     first = ord("\n")
 
     @classmethod
-    def fit(cls, text: str, size: int) -> "Byte":
+    def fit(cls, texts: Sequence[str], size: int) -> "Byte":
         return cls()
 
     def encode(self, text: str) -> list[int]:
@@ -165,7 +165,7 @@ class Bpe(Tokenizer):
         self.tokenizer = tokenizer
 
     @classmethod
-    def fit(cls, text: str, size: int) -> "Bpe":
+    def fit(cls, texts: Sequence[str], size: int) -> "Bpe":
         hf = _hugging_face()
         if size < 257:
             raise DataError(f"A bpe vocabulary needs at least 257 types, one a byte and one more; got {size}.")
@@ -174,7 +174,7 @@ class Bpe(Tokenizer):
         tokenizer.decoder = hf.decoders.ByteLevel()
         alphabet = hf.pre_tokenizers.ByteLevel.alphabet()
         trainer = hf.trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
-        tokenizer.train_from_iterator(text.splitlines(keepends=True), trainer)
+        tokenizer.train_from_iterator((line for text in texts for line in text.splitlines(keepends=True)), trainer)
         return cls(tokenizer)
 
     @property
@@ -202,7 +202,17 @@ class Bpe(Tokenizer):
 LEVELS: dict[str, type[Tokenizer]] = {"char": Char, "word": Word, "byte": Byte, "bpe": Bpe}
 
 
+def lines(text: str) -> list[str]:
+    """The lines of a text without their newline; form feeds and the like are white space, no line ends."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _words(text: str) -> Iterator[str]:
+    return (word for line in lines(text) for word in (*line.split(), END))
+
+
 def level(name: str) -> type[Tokenizer]:
+    """The tokenizer of that name. Raises UnknownName."""
     if name not in LEVELS:
         raise UnknownName("level", name, LEVELS)
     return LEVELS[name]

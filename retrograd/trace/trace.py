@@ -65,7 +65,7 @@ class LayerTrace:
         return torch.cat([pieces[0], *(piece[:, 1:] for piece in pieces[1:])], dim=1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """The recurrent layers of a model during one forward pass, and its losses, still attached to the graph.
 
@@ -75,6 +75,9 @@ class Trace:
 
     layers: tuple[LayerTrace, ...]
     losses: Tensor  # (T, B) or (T,), or a single number; live
+
+    def __repr__(self) -> str:
+        return f"Trace of {', '.join(f'{layer.name} ({len(layer)} steps)' for layer in self.layers)}"
 
     @property
     def per_step(self) -> bool:

@@ -18,7 +18,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from retrograd import runs
-from retrograd.errors import RunError
+from retrograd.errors import RunError, SaveFailed, UnknownName
 
 SCHEMA = 1
 
@@ -39,7 +39,7 @@ def save(folder: Path, model: nn.Module, *, step: int, best: bool, info: dict[st
         temporary = folder / f".{path.name}.{os.getpid()}"
         temporary.mkdir()
         try:
-            save_model(model, str(temporary / "model.safetensors"))
+            _write(model, temporary / "model.safetensors")
             text = runs.to_json({"schema": SCHEMA, "step": step, **info}, indent=1)
             (temporary / "checkpoint.json").write_text(text, encoding="utf-8")
             temporary.replace(path)
@@ -55,8 +55,17 @@ def save(folder: Path, model: nn.Module, *, step: int, best: bool, info: dict[st
     return Checkpoint(path, step, info)
 
 
+def _write(model: nn.Module, path: Path) -> None:
+    try:
+        save_model(model, str(path))
+    except SafetensorError as error:  # a full disk comes as this, not as an OSError
+        raise SaveFailed(f"The weights could not be written to {path.parent.parent}: {error}.") from None
+
+
 def find(folder: Path, which: str = "best") -> Checkpoint:
     """The best checkpoint, or the last where no best is known. Raises RunError where there is none."""
+    if which not in ("best", "last"):
+        raise UnknownName("checkpoint", which, ["best", "last"])
     names = _pointers(folder)
     name = names.get(which) or names.get("last")
     if name is None:

@@ -63,6 +63,15 @@ TABLE = [
     (["report", "folder"], 2, "is not a run"),
     (["diagnose", "good.txt"], 2, "is not a run"),
     (["trian"], 2, "trian"),
+    (["train", "good.txt", "--steps", "5", "--minutes", "1"], 2, "give one of minutes, steps and epochs"),
+    (["train", "good.txt", "--steps", "5", "--set", "training.epochs=2", "--set", "training.minutes=2"], 2, "give one"),
+    (["train", "good.txt", "--seed", "99999999999999999999"], 2, "training.seed does not fit"),
+    (["train", "good.txt", "--lr", "inf"], 2, "training.lr does not fit"),
+    (["train", "good.txt", "--threads", "100000"], 2, "training.threads does not fit"),
+    (["train", "good.txt", "--set", "model.embedding_range=-1"], 2, "model.embedding_range does not fit"),
+    (["train", "good.txt", "--level", "word", "--set", "data.vocabulary=1"], 2, "data.vocabulary does not fit"),
+    (["train", "good.txt", "--device", "meta"], 2, "device"),
+    (["train", "good.txt", "--set", "task=recall"], 2, "makes its own examples"),
 ]
 
 

@@ -31,6 +31,7 @@ def geometric(decay, *, longest=200, spread=1.02, steps=None):
         anchors=(longest,),
         sequences=8,
         per_step=True,
+        summed=False,
         underflow=None,
     )
 

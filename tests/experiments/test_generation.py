@@ -65,7 +65,7 @@ def test_generating_leaves_mode_and_random_state_alone(trained):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"temperature": -1.0}, "must be 0 or more"),
+        ({"temperature": -1.0}, "must be 0, or from 0.001"),
         ({"top_k": 0}, "at least 1"),
         ({"length": 0}, "at least 1 character"),
     ],

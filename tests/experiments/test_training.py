@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +10,15 @@ import torch
 from retrograd import config
 from retrograd.cells import CELLS
 from retrograd.errors import NonFinite, RunError, UnknownName, UsageError
+from retrograd.experiments import keeping
 from retrograd.experiments.build import load, to_torch
-from retrograd.experiments.events import Finished, Planned, Progress
+from retrograd.experiments.events import Finished, Planned
 from retrograd.experiments.measuring import Gauge
+from retrograd.experiments.objective import Evaluation
 from retrograd.experiments.training import train, training
+from retrograd.numerics import denormals_are_flushed
 from retrograd.tasks import make_task
+from retrograd.training.loop import Step
 
 
 def weights(result: Finished) -> list[torch.Tensor]:
@@ -62,15 +67,40 @@ def test_measuring_changes_no_bit_of_what_is_trained(small, cell, tmp_path, monk
     assert all(torch.equal(a, b) for a, b in zip(weights(often), weights(never), strict=True))
 
 
-def test_measuring_stays_under_its_share_of_the_time(small, tmp_path):
-    settings = changed(small, measure={"every": 1, "share": 0.02}, training={"steps": 60})
-    events = list(training(settings, out=tmp_path / "run"))
-    last = [e for e in events if isinstance(e, Progress)][-1]
-    [end] = [e for e in events[-1].run.events() if e["event"] == "finished"]
-    measured = sum("horizon" in line for line in events[-1].run.metrics())
-    assert measured < 60
-    # the first measurement of training is allowed only once the time so far pays for it
-    assert end["measuring"] <= 0.02 * last.step.seconds + 0.5
+def test_measuring_waits_until_the_time_pays_for_it(small, monkeypatch):
+    gauge = Gauge(None, None, changed(small, measure={"every": 10, "share": 0.02}).measure, cost=1.0)
+    monkeypatch.setattr(Gauge, "take", lambda self, step: step)
+
+    def at(index: int, seconds: float) -> Step:
+        return Step(index, 0.0, seconds, 0.0, 0.0, clipped=False, lr=0.0, tokens=0, finite=True)
+
+    assert gauge.take_when_due(at(10, 49.0)) is None, "1 second is over 2 % of 49"
+    assert gauge.take_when_due(at(15, 60.0)) is None, "not a tenth step"
+    assert gauge.take_when_due(at(20, 51.0)) == 20
+    assert gauge.take_when_due(at(30, 99.0)) is None, "two are over 2 % of 99"
+    assert gauge.take_when_due(at(40, 101.0)) == 40
+    assert gauge.spent == 2.0
+
+
+def test_the_end_is_measured_on_the_best_weights_and_says_their_step(small, tmp_path, monkeypatch):
+    figures = iter([3.0, 1.0, 2.0, 2.0])
+    monkeypatch.setattr(keeping, "evaluate", lambda *args: Evaluation(next(figures), 1, 0.0))
+    result = train(changed(small, training={"steps": 30, "validate_every": 10}), out=tmp_path / "run")
+    assert result.report.measurements["end"].step == 20
+    assert result.best == 1.0
+
+
+def test_the_callers_arithmetic_is_left_alone_while_a_training_runs(small, tmp_path):
+    events = training(small, out=tmp_path / "run")
+    for _ in range(5):
+        next(events)
+        assert not denormals_are_flushed()
+    events.close()
+
+
+def test_weights_are_there_from_the_start(small, tmp_path):
+    next(iter(training(small, out=tmp_path / "run")))
+    assert load(tmp_path / "run")
 
 
 def test_the_plan_comes_first_and_names_the_horizon_beside_the_window(small, tmp_path):
@@ -143,9 +173,13 @@ def test_a_run_is_not_written_over(trained, small):
         train(small, out=trained.run.path)
 
 
-def test_documents_reset_the_state_where_asked(small, tmp_path):
-    settings = changed(small, data={"document_separator": "cat"}, training={"carry": "document", "steps": 5})
-    assert train(settings, out=tmp_path / "run").steps == 5
+def test_no_gradient_crosses_a_documents_end_where_the_state_is_reset(small, tmp_path):
+    documents = {"data": {"document_separator": "\n"}, "model": {"cell": "additive"}}
+    carried = train(changed(small, **documents, training={"steps": 2}), out=tmp_path / "carried")
+    reset = train(changed(small, **documents, training={"steps": 2, "carry": "document"}), out=tmp_path / "reset")
+    line = max(map(len, Path(small.data.train[0]).read_text().splitlines())) + 1
+    assert carried.report.measurements["start"].horizon.censored
+    assert reset.report.measurements["start"].horizon.steps < line
 
 
 def test_delayed_recall_runs_through_the_same_trainer(tmp_path):

@@ -18,7 +18,9 @@ LAGS = 40
 def reached(logs, *, has_memory=False, per_step=True):
     """A Reach from ln N, (A, lags, B)."""
     length = logs.shape[1] - 1
-    return Reach(logs.double(), tuple(range(length, length + len(logs))), length, ("l0",), has_memory, per_step)
+    return Reach(
+        logs.double(), tuple(range(length, length + len(logs))), length, ("l0",), has_memory, per_step, not per_step
+    )
 
 
 def geometric(factor, *, lags=LAGS, anchors=2, batch=6):

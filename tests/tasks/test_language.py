@@ -107,3 +107,29 @@ def test_a_missing_file_and_a_directory_are_told_apart(tmp_path):
             Language(config.make({"data": {"train": [str(path)]}}))
     with pytest.raises(DataError, match="No text was given"):
         Language(config.make({}))
+
+
+def test_a_separator_stays_at_the_end_of_its_document(tmp_path):
+    task = language(tmp_path, data={"document_separator": "\n"})
+    ids = torch.cat([task.train.ids, task.valid.ids, task.test.ids]).tolist()
+    assert task.tokenizer.decode(ids) == TEXT
+    assert int(task.train.starts.sum()) > 100
+
+
+def test_the_probe_is_of_the_validation_text_however_short_that_is(tmp_path):
+    task = language(tmp_path, text=TEXT[:1000])
+    probe = task.probe()
+    assert len(task.valid) == 50
+    assert probe.inputs.shape == (50, 8)
+    assert torch.equal(probe.targets[:, 0], task.valid.ids)
+
+
+def test_the_probe_forgets_at_document_ends_where_training_does(tmp_path):
+    separated = {"document_separator": "\n"}
+    carried = language(tmp_path, data=separated).probe()
+    reset = language(tmp_path, data=separated, training={"carry": "document"}).probe()
+    assert carried.starts is None
+    assert reset.starts is not None
+    assert bool(reset.starts.any())
+    first = language(tmp_path).tokenizer.first
+    assert bool((reset.inputs[reset.starts] == first).all())

@@ -4,9 +4,10 @@ import json
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from retrograd.errors import RunError
+from retrograd.errors import RunError, SaveFailed, UnknownName
 from retrograd.training import checkpoint
 
 
@@ -89,3 +90,18 @@ def test_the_pointer_never_leads_out_of_the_folder(tmp_path):
     (inside / "latest.json").write_text(json.dumps({"best": "../../step-000001"}))
     with pytest.raises(RunError, match=r"checkpoints/step-000001 cannot be read"):
         checkpoint.find(inside)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    def full(*args: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_model", full)
+    with pytest.raises(SaveFailed, match=r"could not be written to .*No space left"):
+        checkpoint.save(tmp_path, Tied(), step=2, best=True, info={})
+
+
+def test_only_the_best_and_the_last_can_be_asked_for(tmp_path):
+    checkpoint.save(tmp_path, Tied(), step=1, best=True, info={})
+    with pytest.raises(UnknownName, match="the nearest is 'last'"):
+        checkpoint.find(tmp_path, "lasst")
