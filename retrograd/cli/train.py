@@ -62,6 +62,9 @@ def train(
         test=test,
     )
     from retrograd.experiments.training import training
+    from retrograd.numerics import flush_from_the_start
+
+    flush_from_the_start()
 
     with _interrupts() as pressed, Screen(json=json, quiet=quiet) as screen:
         for event in training(settings, out=out, stop=lambda: bool(pressed)):

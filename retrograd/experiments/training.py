@@ -22,7 +22,7 @@ from retrograd.experiments.measuring import Gauge, save_window
 from retrograd.experiments.objective import evaluate, objective
 from retrograd.experiments.outcome import Outcome, environment, name
 from retrograd.models import RecurrentLM, parameters
-from retrograd.numerics import flushed
+from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
 from retrograd.runs import Run
 from retrograd.tasks import Task, make_task
@@ -67,8 +67,7 @@ def training(
     yield _planned(run, settings, task, model, start)
     model.train()
     try:
-        with flushed() as run_there:
-            step = yield from _watched(_each(steps, run_there), settings, keeper, gauge, stop=stop)
+        step = yield from _watched(_flushed(steps), settings, keeper, gauge, stop=stop)
     except RetrogradError as error:
         outcome.failed(gauge.latest or start, str(error))
         raise
@@ -117,9 +116,13 @@ def _watched(
     return step.index if step else 0
 
 
-def _each(steps: Iterator[Step], run_there: Callable[[Callable[[], Step | None]], Step | None]) -> Iterator[Step]:
-    """The same steps, each taken in the other thread."""
-    while step := run_there(lambda: next(steps, None)):
+def _flushed(steps: Iterator[Step]) -> Iterator[Step]:
+    """The same steps, denormal numbers flushed inside each and nowhere between."""
+    while True:
+        with flush_denormals(True):
+            step = next(steps, None)
+        if step is None:
+            return
         yield step
 
 
