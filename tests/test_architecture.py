@@ -34,7 +34,7 @@ LAYER = {
 STRANGERS = {"models", "tasks", "training", "trace"}  # on one layer, and none knows another
 LEARN = {"models", "tasks", "training"}
 EXPLAIN = {"trace", "measures", "diagnosis", "remedies", "reports"}
-RARE = {"matplotlib", "tensorboard", "starlette", "sklearn", "tokenizers", "sacrebleu"}
+RARE = {"matplotlib", "jinja2", "tensorboard", "starlette", "sklearn", "tokenizers", "sacrebleu"}
 HEAVY = {"torch", "safetensors", "pydantic", "rich", "numpy"}
 
 MAX_FILE, MAX_FUNCTION = 400, 50

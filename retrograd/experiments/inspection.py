@@ -75,5 +75,4 @@ def diagnose_run(path: str | Path, *, need: int | None = None) -> Report:
         measurements={"now": measured},
         findings=findings,
         figures={},
-        sample="",
     )

@@ -15,7 +15,7 @@ from retrograd.experiments.keeping import Keeper
 from retrograd.experiments.measuring import Gauge, opinion
 from retrograd.experiments.objective import Evaluation, figures
 from retrograd.models import RecurrentLM, parameters
-from retrograd.reports import Measurement, Report
+from retrograd.reports import Measurement, Report, Sample
 from retrograd.runs import Run
 from retrograd.tasks import Task
 
@@ -61,7 +61,7 @@ class Outcome:
             measurements={"start": self.start, **ends},
             findings=opinion(latest, self.settings, need=need, known=known),
             figures=validated | (figures(test, self.task.unit, hits=self.task.hits) if test else {}),
-            sample=sample or "",
+            samples=(Sample(latest.step, sample),) if sample else (),
         )
 
 

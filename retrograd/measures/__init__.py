@@ -4,17 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 from retrograd.measures.carry import Carry, carry
+from retrograd.measures.contributions import Contributions
 from retrograd.measures.horizon import Horizon, horizon
 from retrograd.measures.reach import Reach, reach
 from retrograd.measures.saturation import LayerSaturation, Saturation, saturation
+from retrograd.measures.spectrum import BlockSpectrum, LayerSpectrum, Spectrum
 
 __all__ = [
     "MEASURES",
+    "BlockSpectrum",
     "Carry",
+    "Contributions",
     "Horizon",
     "LayerSaturation",
+    "LayerSpectrum",
     "Reach",
     "Saturation",
+    "Spectrum",
     "carry",
     "horizon",
     "reach",

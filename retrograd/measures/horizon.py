@@ -17,7 +17,6 @@ from torch import Tensor
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures.reach import Reach
 
-Interval = tuple[float, float]
 NEARLY_NOTHING = math.log(1e-290)  # float64 ends at 5e-324
 
 
@@ -33,6 +32,8 @@ class Horizon:
     reference: int  # r
     profile: tuple[float, ...]  # ln g[l], l = 0 .. longest
     upper: tuple[float, ...]  # the same with the 90 % quantile for the median: rare long dependencies
+    profile_low: tuple[float, ...]  # the interval of each ln g[l]; empty for a single sequence
+    profile_high: tuple[float, ...]
     decay: float  # factor per step; nan where it cannot be fitted
     decay_low: float | None
     decay_high: float | None
@@ -78,11 +79,13 @@ def horizon(reach: Reach, *, threshold: float = 1e-3, resamples: int = 200, seed
     sequences = len(set(owner.tolist()))
     profile = _quantile(logs, 0.5)
     fit = _fit_range(profile, r, threshold)
-    low = high = decays = None
+    low = high = decay_low = decay_high = None
+    band: tuple[Tensor, ...] = ()
     if sequences > 1:
         profiles = _resampled(logs, owner, resamples, seed)
-        low, high = map(int, _bounds(_lags(profiles, r, threshold).double()))
-        decays = _bounds(_decay(profiles, fit))
+        low, high = (int(x) for x in _bounds(_lags(profiles, r, threshold).double()))
+        decay_low, decay_high = (float(x) for x in _bounds(_decay(profiles, fit)))
+        band = _bounds(profiles)
     return Horizon(
         steps=int(_lags(profile, r, threshold)),
         low=low,
@@ -92,9 +95,11 @@ def horizon(reach: Reach, *, threshold: float = 1e-3, resamples: int = 200, seed
         reference=r,
         profile=tuple(profile.tolist()),
         upper=tuple(_quantile(logs, 0.9).tolist()),
+        profile_low=tuple(band[0].tolist()) if band else (),
+        profile_high=tuple(band[1].tolist()) if band else (),
         decay=float(_decay(profile, fit)),
-        decay_low=decays and decays[0],
-        decay_high=decays and decays[1],
+        decay_low=decay_low,
+        decay_high=decay_high,
         fitted=fit,
         readout=_exp(float(profile[0])) if reach.has_memory else None,
         anchors=reach.anchors,
@@ -169,12 +174,12 @@ def _resampled(logs: Tensor, owner: Tensor, resamples: int, seed: int) -> Tensor
     return torch.where(logs.isnan().any(0), math.nan, values.gather(0, below.sum(1)))
 
 
-def _bounds(samples: Tensor) -> Interval:
-    """The middle 95 %, by the nearest rank; NaN where a sample is."""
+def _bounds(samples: Tensor) -> tuple[Tensor, Tensor]:
+    """The middle 95 % along the first axis, by the nearest rank; NaN where a sample is."""
     n = len(samples) - 1
-    ordered = samples.sort().values
+    ordered, lost = samples.sort(0).values, samples.isnan().any(0)
     low, high = ordered[math.floor(0.025 * n)], ordered[math.ceil(0.975 * n)]
-    return (math.nan, math.nan) if samples.isnan().any() else (float(low), float(high))
+    return torch.where(lost, math.nan, low), torch.where(lost, math.nan, high)
 
 
 def _exp(x: float) -> float:

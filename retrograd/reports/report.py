@@ -6,17 +6,17 @@ JSON has no NaN and no infinity. Here both are data, and are written by name: "N
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrograd import runs
 from retrograd.diagnosis import Finding
 from retrograd.errors import RunError
-from retrograd.measures import Horizon, Saturation
+from retrograd.measures import Contributions, Horizon, Saturation, Spectrum
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,59 @@ class Measurement:
     step: int
     horizon: Horizon
     saturation: Saturation | None = None
+    contributions: Contributions | None = None
+    spectrum: Spectrum | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity through training. Where a point stands for many lines of the log, `low` and `high` are the range."""
+
+    unit: str  # "nats per token"
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the model wrote after so many steps."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that befell the run: "started", "resumed", "went back", "preempted" ..."""
+
+    name: str
+    time: float  # seconds since 1970
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Report:
+    """All of one run, or of one look at a model; what was not done is empty."""
+
     title: str
     subject: dict[str, str | int | float | None]  # what was measured: model, cell, parameters, window
     measurements: dict[str, Measurement]  # by name: "start", "end"
     findings: tuple[Finding, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)  # how well it does: nats, perplexity, bits
-    sample: str = ""
+    samples: tuple[Sample, ...] = ()
+    status: str = "finished"  # or "running", "preempted", "failed"
+    curves: dict[str, Curve] = field(default_factory=dict)  # "loss", "validation", "gradient norm", "horizon" ...
+    config: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    happenings: tuple[Happening, ...] = ()
     schema: int = SCHEMA
+
+    @property
+    def sample(self) -> str:
+        """The last thing that the model wrote."""
+        return self.samples[-1].text if self.samples else ""
 
     def to_json(self) -> str:
         return runs.to_json(asdict(self), indent=1)

@@ -23,6 +23,8 @@ def geometric(decay, *, longest=200, spread=1.02, steps=None):
         reference=0,
         profile=tuple(l * math.log(decay) for l in range(longest + 1)),
         upper=tuple(l * math.log(decay) for l in range(longest + 1)),
+        profile_low=(),
+        profile_high=(),
         decay=decay,
         decay_low=decay / spread,
         decay_high=decay * spread,

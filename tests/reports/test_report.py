@@ -11,7 +11,7 @@ from torch import nn
 from retrograd.diagnosis import diagnose
 from retrograd.errors import RunError
 from retrograd.measures import horizon, reach, saturation
-from retrograd.reports import SCHEMA, Measurement, Report
+from retrograd.reports import SCHEMA, Measurement, Report, Sample
 from retrograd.trace import record
 
 
@@ -27,7 +27,7 @@ def example():
         measurements={"start": Measurement(0, h, s), "end": Measurement(1200, h)},
         findings=diagnose(h, s, need=60),
         figures={"test nats": 1.5234, "perplexity": math.inf},
-        sample="NaN\nis a word",
+        samples=(Sample(30, "NaN\nis a word"),),
     )
 
 

@@ -48,7 +48,7 @@ def test_a_measurement_without_gates_and_a_report_without_any(report):
         measurements={"end": dataclasses.replace(report.measurements["end"])},
         findings=(),
         figures={},
-        sample="",
+        samples=(),
     )
     page = text.page(bare)
     assert "nothing vanishes or explodes" in page
