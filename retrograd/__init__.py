@@ -55,6 +55,9 @@ if TYPE_CHECKING:
         carry as carry,
     )
     from retrograd.measures import (
+        contributions as contributions,
+    )
+    from retrograd.measures import (
         horizon as horizon,
     )
     from retrograd.measures import (
@@ -62,6 +65,9 @@ if TYPE_CHECKING:
     )
     from retrograd.measures import (
         saturation as saturation,
+    )
+    from retrograd.measures import (
+        spectrum as spectrum,
     )
     from retrograd.models import RecurrentLM as RecurrentLM
     from retrograd.reports import Report as Report
@@ -92,9 +98,11 @@ _HOME = {
     "initialise_": "init",
     "MEASURES": "measures",
     "carry": "measures",
+    "contributions": "measures",
     "horizon": "measures",
     "reach": "measures",
     "saturation": "measures",
+    "spectrum": "measures",
     "RecurrentLM": "models",
     "Report": "reports",
     "TASKS": "tasks",

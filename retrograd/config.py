@@ -52,6 +52,7 @@ class Model(Section):
     embedding: Positive | None = None  # None: as wide as the hidden layer when tied, else the smaller of it and 64
     dropout: Share = 0.15  # on each layer's way up, never from step to step
     tied: bool = False  # the softmax uses the embedding's matrix
+    weights: str | None = None  # a file of tensors to start from: .safetensors, or .pt read as tensors only
     init: str | None = None  # such as orthogonal+forget_bias=3; None: forget_bias=1 for an LSTM, else default
     embedding_range: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = (
         None  # uniform in +- this; None: torch's
@@ -78,6 +79,9 @@ class Training(Section):
     epochs: Positive | None = None
     validate_every: Positive | None = None  # steps; None: ten times in a run
     patience: Positive | None = None  # validations without a better figure before stopping early; None: never
+    tolerance: Positive = 3  # steps in a row without a finite loss or gradient: skipped, then training goes back
+    returns: Annotated[int, Field(ge=0)] = 5  # times that it may go back to a checkpoint; 0: never
+    return_factor: Annotated[float, Field(gt=0, lt=1)] = 0.25  # of the learning rate, each time
     carry: Literal["always", "document"] = "always"  # the state goes on over a document's end, or starts at zero
     backend: str = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1

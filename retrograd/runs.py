@@ -3,24 +3,36 @@
     config.toml       what it was made of: runs again as it stands
     metrics.jsonl     one line per measured step        events.jsonl   one line per thing that happened
     checkpoints/      step-000200/ ...  and latest.json, which names the last and the best
-    tokenizer.json    report.json
+    tokenizer.json    report.json    report.html
 
-Numbers that JSON lacks are written by name: "NaN", "Infinity", "-Infinity".
+It appears whole, under its name, or not at all; one process writes it at a time. A log whose last line was cut, as a
+power failure leaves it, is read without that line. Numbers that JSON lacks are written by name: "NaN", "Infinity".
 """
 
 import json
 import math
 import os
 import re
+import shutil
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from retrograd import config
-from retrograd.errors import RunError
+from retrograd.errors import RunError, SaveFailed
 
+STATUS = {  # what the last of these events makes of a run
+    "started": "running",
+    "resumed": "running",
+    "finished": "finished",
+    "failed": "failed",
+    "preempted": "preempted",
+}
+LOCK = ".lock"
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -45,41 +57,114 @@ class Run:
         """Append one line to events.jsonl: what happened, and when (seconds since 1970)."""
         _append(self.path / "events.jsonl", {"event": name, "time": round(time.time(), 3), **values})
 
-    def metrics(self) -> Iterator[dict[str, Any]]:
-        return _lines(self.path / "metrics.jsonl")
+    def back(self, step: int) -> None:
+        """Say in metrics.jsonl that training goes on from `step`: what was logged of later steps is void."""
+        self.record(back=step)
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        return _lines(self.path / "events.jsonl")
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl in order, without those that going back has made void."""
+        kept: list[dict[str, Any]] = []
+        for line in _lines(self.path / "metrics.jsonl", {"step", "back"}):
+            if "back" in line:
+                kept = [earlier for earlier in kept if earlier["step"] <= line["back"]]
+            else:
+                kept.append(line)
+        return kept
+
+    def events(self) -> list[dict[str, Any]]:
+        return list(_lines(self.path / "events.jsonl", {"event"}))
 
     def status(self) -> str:
-        """'running', 'finished', 'failed' or 'interrupted': the last event that says so."""
-        ends = {
-            "started": "running",
-            "finished": "finished",
-            "failed": "failed",
-            "interrupted": "interrupted",
-        }
-        said = [ends[e["event"]] for e in self.events() if e["event"] in ends]
-        return said[-1] if said else "running"
+        """'running', 'killed' (it began, and no process writes it any more), 'preempted', 'finished' or 'failed'."""
+        said = [STATUS[e["event"]] for e in self.events() if e["event"] in STATUS]
+        status = said[-1] if said else "running"
+        return "killed" if status == "running" and not self._is_written() else status
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the one process that writes this run. Raises RunError, by name of the other, where there is one."""
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self.path / LOCK, timeout=1):
+                yield
+        except Timeout:
+            raise RunError(f"{self.path} is being written by {self._writer()}. Stop it first, or wait.") from None
+
+    def mend(self) -> list[str]:
+        """Drop what a killed process left half written; says what. Only for the one that writes the run."""
+        for half in [*self.path.glob(".*.[0-9]*"), *self.checkpoints.glob(".*.[0-9]*")]:
+            shutil.rmtree(half) if half.is_dir() and not half.is_symlink() else half.unlink()
+        notes = []
+        for log in (self.path / "metrics.jsonl", self.path / "events.jsonl"):
+            if tail := torn(log):
+                os.truncate(log, log.stat().st_size - len(tail))
+                notes.append(f"The last line of {log.name} was cut ({len(tail)} bytes) and is dropped: {tail[:60]!r}")
+        return notes
+
+    def _is_written(self) -> bool:
+        from filelock import FileLock, Timeout
+
+        if not (self.path / LOCK).exists():
+            return False
+        try:
+            with FileLock(self.path / LOCK, timeout=0):
+                return False
+        except (Timeout, OSError):  # ... or it lies where this user may not write
+            return True
+
+    def _writer(self) -> str:
+        last = [e for e in self.events() if "process" in e]
+        return f"{last[-1]['process']}, since {_clock(last[-1]['time'])}" if last else "another process"
 
 
-def create(path: str | Path | None, *, name: str) -> Run:
-    """A new run folder: `path`, or runs/<time>-<name>. Raises RunError where something is already there."""
-    folder = new_folder(path, name=name)
-    (folder / "checkpoints").mkdir()
-    return Run(folder)
+def this_process() -> str:
+    """Its name to other people: "process 4711 on the machine fermat"."""
+    return f"process {os.getpid()} on the machine {socket.gethostname()}"
+
+
+@contextmanager
+def creating(path: str | Path | None, *, name: str) -> Iterator[tuple[Run, Run]]:
+    """A new run at `path`, or runs/<time>-<name>: (the draft to fill in the block, the run that it then is).
+
+    The draft gets its name when the block ends, so that a run is there whole or not at all. Raises RunError where
+    something is already there.
+    """
+    folder = Path(path) if path is not None else _free(Path("runs"), name)
+    _refuse_if_taken(folder)
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}-{time.time_ns()}")
+    _make(draft, folder)
+    try:
+        (draft / "checkpoints").mkdir()
+        yield Run(draft), Run(folder)
+        sync(draft)
+        _refuse_if_taken(folder)
+        draft.rename(folder)
+        sync(folder.parent)
+    except OSError as error:
+        raise SaveFailed(f"The run {folder} cannot be written: {error.strerror}.") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def new_folder(path: str | Path | None, *, name: str) -> Path:
     """An empty folder of that path, or of a free name under runs/."""
     folder = Path(path) if path is not None else _free(Path("runs"), name)
+    _refuse_if_taken(folder)
+    _make(folder, folder)
+    return folder
+
+
+def _refuse_if_taken(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} already exists and is not empty. Name another folder with --out.")
+
+
+def _make(folder: Path, asked: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"The folder {folder} cannot be made: {error.strerror}. Try another --out.") from None
-    return folder
+        raise RunError(f"The folder {asked} cannot be made: {error.strerror}. Try another --out.") from None
 
 
 def open_run(path: str | Path) -> Run:
@@ -97,9 +182,34 @@ def write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
+        sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise SaveFailed(f"{path} could not be written: {error.strerror}. What was there is intact.") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or a folder's list of names, reach the disk: what follows may rely on it after a power failure."""
+    if os.name != "posix" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def torn(log: Path) -> bytes:
+    """The end of a log that was cut while it was written: what follows its last whole line."""
+    raw = log.read_bytes() if log.exists() else b""
+    whole, _, tail = raw.rpartition(b"\n")
+    if tail:
+        return tail
+    _, _, last = whole.rpartition(b"\n")
+    return b"" if _parsed(last) is not None or not whole else last + b"\n"
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
@@ -131,25 +241,44 @@ def _numbered(value: Any) -> Any:
 
 
 def _append(path: Path, values: dict[str, Any]) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(to_json(values) + "\n")
+    try:
+        with open(path, "ab") as file:
+            file.write((to_json(values) + "\n").encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise SaveFailed(f"{path} could not be written: {error.strerror}. What it holds is intact.") from None
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, keys: set[str]) -> Iterator[dict[str, Any]]:
+    """Every whole line. Raises RunError where one before the last is not an object with one of the keys."""
     if not path.exists():
         return
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield from_json(line)
-            except json.JSONDecodeError:
-                raise RunError(f"Line {number} of {path} is not JSON; the file was cut or altered.") from None
+    lines = path.read_bytes().split(b"\n")
+    lines.pop()  # what follows the last line's end: nothing, or a line that was cut
+    for number, line in enumerate(lines, 1):
+        values = _parsed(line)
+        if values is not None and keys & values.keys():
+            yield values
+        elif values is not None or number < len(lines):
+            wanted = " or ".join(sorted(keys))
+            raise RunError(f"Line {number} of {path} is not a JSON object with {wanted!r}; the file was altered.")
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        values = from_json(line.decode())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def _free(root: Path, name: str) -> Path:
     slug = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "run"
     stem = root / f"{time.strftime('%Y%m%d-%H%M%S')}-{slug}"
     path, number = stem, 2
-    while path.exists():
+    while path.exists() or any(root.glob(f".{path.name}.*")):
         path, number = stem.with_name(f"{stem.name}-{number}"), number + 1
     return path

@@ -24,7 +24,7 @@ def desk(tmp_path, text):
 def test_the_python_in_the_readme_runs(desk):
     code = "\n".join(block for language, block in BLOCKS if language == "python")
     assert code
-    fast = "import retrograd.experiments.training as t; t.DEFAULT_MINUTES = 0.02\n"
+    fast = "import retrograd.experiments.work as t; t.DEFAULT_MINUTES = 0.02\n"
     subprocess.run([sys.executable, "-c", fast + code], cwd=desk, check=True, capture_output=True, timeout=240)
 
 

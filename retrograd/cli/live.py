@@ -38,6 +38,9 @@ class Screen:
         match event:
             case events.Planned():
                 self._plan(event)
+            case events.Note():
+                if not self.quiet:
+                    self._print(event.text)
             case events.Progress():
                 self._progress(event)
             case events.Evaluating():
@@ -49,8 +52,8 @@ class Screen:
         if self.task is not None:
             self.bar.stop()
 
-    def _print(self, line: str = "", style: str | None = None) -> None:
-        self.console.print(Text(line, style or ""))
+    def _print(self, line: str = "") -> None:
+        self.console.print(Text(line))
 
     def _plan(self, plan: events.Planned) -> None:
         if self.quiet:
@@ -136,8 +139,8 @@ def clock(seconds: float) -> str:
 
 def ending(result: events.Finished) -> str:
     run = result.run.path
-    if result.status == "interrupted":
-        return f"Stopped at step {result.steps:,}; the weights are kept in {run}."
+    if result.status == "preempted":
+        return f"Stopped at step {result.steps:,}. To go on:\n  retrograd train --resume {run}"
     follow = (
         f'\n  retrograd generate {run} --prompt "The "\n  retrograd evaluate {run} OTHER.txt' if result.sample else ""
     )

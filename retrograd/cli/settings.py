@@ -1,6 +1,6 @@
 """From flags to a config: file, then everyday flags, then --set; the later wins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ FLAGS = {  # everyday flag -> where it goes
     "hidden": "model.hidden",
     "layers": "model.layers",
     "init": "model.init",
+    "weights": "model.weights",
     "window": "training.window",
     "clip": "training.clip_norm",
     "lr": "training.lr",
@@ -27,8 +28,8 @@ FLAGS = {  # everyday flag -> where it goes
 }
 
 
-def gather(file: Path | None, changes: Sequence[str], **flags: Any) -> config.Config:
-    """The config that a command line asks for; flags that were not given are None."""
+def gather(file: Path | None, changes: Sequence[str], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that a command line sets; flags that were not given are None."""
     values: dict[str, Any] = config.read(file) if file else {}
     given: dict[str, dict[str, Any]] = {}
     for name, value in flags.items():
@@ -36,4 +37,4 @@ def gather(file: Path | None, changes: Sequence[str], **flags: Any) -> config.Co
             section, key = FLAGS[name].split(".")
             given.setdefault(section, {})[key] = value
     values = config.merge(values, given)
-    return config.make(config.merge(values, config.assignments(changes)))
+    return config.merge(values, config.assignments(changes))

@@ -3,10 +3,13 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from retrograd.errors import UsageError
 
 
 def train(
@@ -27,47 +30,35 @@ def train(
     backend: Annotated[str | None, typer.Option(help="fused, manual, reference or auto.")] = None,
     valid: Annotated[str | None, typer.Option(help="Validation text; else the 5 % after the first 90 %.")] = None,
     test: Annotated[str | None, typer.Option(help="Test text; else the last 5 %.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Start from this .safetensors or .pt of tensors.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; else runs/TIME-NAME.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file, such as another run's config.toml.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Any other config key.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard files too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, all else on stderr.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the result.")] = False,
 ) -> None:
     """Train a recurrent language model on text and measure how far back its gradient reaches.
 
-    Ctrl-C saves at the next step and ends the run; a second Ctrl-C leaves at once.
+    Ctrl-C saves at the next step and ends the run, to be gone on with by --resume RUN; a second one leaves at once.
     """
+    from retrograd import config as configs
     from retrograd.cli.live import Screen
-    from retrograd.cli.settings import gather
+    from retrograd.cli.settings import FLAGS, gather
 
-    settings = gather(
-        config,
-        set_ or [],
-        texts=texts,
-        cell=cell,
-        level=level,
-        hidden=hidden,
-        layers=layers,
-        window=window,
-        clip=clip,
-        init=init,
-        steps=steps,
-        minutes=minutes,
-        lr=lr,
-        seed=seed,
-        device=device,
-        threads=threads,
-        backend=backend,
-        valid=valid,
-        test=test,
-    )
-    from retrograd.experiments.training import training
+    values = gather(config, set_ or [], {name: value for name, value in locals().items() if name in FLAGS})
+    if resume and (out or config):
+        raise UsageError("--resume goes on in the run's own folder with its own config; leave --out and --config out.")
+    settings = configs.make(values)
+    from retrograd.experiments.training import resuming, training
     from retrograd.numerics import flush_from_the_start
 
     flush_from_the_start()
 
     with _interrupts() as pressed, Screen(json=json, quiet=quiet) as screen:
-        for event in training(settings, out=out, stop=lambda: bool(pressed)):
+        way = partial(resuming, resume, changes=values) if resume else partial(training, settings, out=out)
+        for event in way(tensorboard=tensorboard, stop=lambda: bool(pressed)):
             screen.show(event)
     if pressed:
         raise typer.Exit(128 + pressed[0])
@@ -81,10 +72,11 @@ def _interrupts() -> Iterator[list[int]]:
 
     def note(number: int, frame: object) -> None:
         if pressed:
-            raise KeyboardInterrupt
+            raise SystemExit(128 + number)
         pressed.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    asked = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, note) for number in asked}
     try:
         yield pressed
     finally:

@@ -1,4 +1,4 @@
-"""What a training tells whoever watches it: Planned, a Progress for every step, Evaluating, then Finished."""
+"""What a training tells whoever watches it: Planned, a Progress for every step, Evaluating, then Finished; and Notes."""
 
 from dataclasses import dataclass
 
@@ -40,8 +40,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Note:
+    """A sentence on something that happened on the way: training goes on from a checkpoint, or went back to one."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Finished:
-    """What came of it; `status` is "finished" or "interrupted"."""
+    """What came of it; `status` is "finished" or "preempted"."""
 
     run: Run
     status: str
@@ -59,4 +66,4 @@ class Evaluating:
     tokens: int
 
 
-Event = Planned | Progress | Evaluating | Finished
+Event = Planned | Note | Progress | Evaluating | Finished

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from retrograd.errors import UsageError
+from retrograd.errors import NonFinite, UsageError
 from retrograd.experiments.build import load_with_tokenizer
 from retrograd.models import RecurrentLM
 from retrograd.tasks import tokenizers
@@ -24,7 +24,10 @@ def tokens(
     seed: int | None = None,
     never: Sequence[int] = (),
 ) -> Iterator[int]:
-    """Ids without end after a prompt of at least one. Its own random state: torch's is left alone."""
+    """Ids without end after a prompt of at least one. Its own random state: torch's is left alone.
+
+    Raises UsageError for options out of range, NonFinite where the model's scores are not numbers.
+    """
     if temperature != 0 and not 1e-3 <= temperature <= 1e3:
         raise UsageError(f"The temperature must be 0, or from 0.001 to 1000, got {temperature}. Try 0.8.")
     if top_k is not None and top_k < 1:
@@ -38,6 +41,8 @@ def tokens(
     logits, state = model(torch.tensor(list(prompt), device=device)[:, None])
     while True:
         scores = logits[-1, 0].double().cpu()
+        if not scores.isfinite().all():
+            raise NonFinite("The model's scores are no longer finite, so it cannot write.")
         scores[list(never)] = -torch.inf
         token = _draw(scores, temperature, top_k, generator)
         yield token

@@ -12,7 +12,7 @@ from retrograd.errors import DataError, NotMeasured, RunError, UsageError
 from retrograd.experiments.build import load, load_with_tokenizer
 from retrograd.experiments.measuring import load_window, measure, opinion
 from retrograd.experiments.objective import evaluate, figures
-from retrograd.experiments.outcome import subject
+from retrograd.experiments.reporting import subject
 from retrograd.reports import Report
 from retrograd.tasks import language
 from retrograd.tasks.window import cut

@@ -12,7 +12,7 @@ from retrograd import config
 from retrograd.diagnosis import Finding, diagnose
 from retrograd.errors import RunError
 from retrograd.experiments.objective import losses
-from retrograd.measures import horizon, reach, saturation
+from retrograd.measures import contributions, horizon, reach, saturation, spectrum
 from retrograd.models import RecurrentLM
 from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
@@ -20,19 +20,30 @@ from retrograd.tasks.window import IGNORED, Window
 from retrograd.trace import record
 from retrograd.training.loop import Step
 
+PICTURED = 3  # sequences that the triangle of contributions is taken from: it costs a sweep for each of its rows
 LAST_SHARE = 4  # anchors lie in the last quarter of the slice; three quarters remain as the longest lag
 
 
-def measure(model: RecurrentLM, probe: Window, *, anchors: int, step: int) -> Measurement:
-    """Horizon and saturation on the probe (T, B), dropout off; the model is left as it was found."""
+def measure(model: RecurrentLM, probe: Window, *, anchors: int, step: int, whole: bool = False) -> Measurement:
+    """Horizon and saturation on the probe (T, B), dropout off; the model is left as it was found.
+
+    `whole` adds what only a page shows: the triangle of contributions, and the spectrum of the recurrent weights.
+    """
     training = model.training
     model.eval()
     try:
         with flush_denormals(False):
             trace = record(model, lambda m: losses(m, probe))
+            few = record(model, lambda m: losses(m, probe.first(PICTURED))) if whole else None
             at = anchor_steps(probe, anchors)
             reached = reach(trace, anchors=at, longest=min(at) - 1)
-            return Measurement(step=step, horizon=horizon(reached), saturation=saturation(trace))
+            return Measurement(
+                step=step,
+                horizon=horizon(reached),
+                saturation=saturation(trace),
+                contributions=contributions(few) if few else None,
+                spectrum=spectrum(trace) if whole else None,
+            )
     finally:
         model.train(training)
 
@@ -48,9 +59,9 @@ class Gauge:
     cost: float = 0.0  # seconds of the last measurement
     spent: float = 0.0  # ... of all that were taken while training
 
-    def take(self, step: int) -> Measurement:
+    def take(self, step: int, *, whole: bool = False) -> Measurement:
         begin = time.monotonic()
-        self.latest = measure(self.model, self.probe, anchors=self.settings.anchors, step=step)
+        self.latest = measure(self.model, self.probe, anchors=self.settings.anchors, step=step, whole=whole)
         self.cost = time.monotonic() - begin
         return self.latest
 

@@ -1,123 +1,212 @@
 """One run, from a config to a folder: plan, train, measure, validate, save, test, report.
 
     for event in training(settings):  show(event)        Planned, many Progress, Evaluating, Finished
+    for event in resuming(run):  show(event)             the same, from the run's last checkpoint on
 
-The command line and `train` iterate the same generator. Measuring changes nothing in what is trained.
+The command line, `train` and `resume` iterate the same generators. Measuring changes nothing in what is trained.
 """
 
 import math
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, TypeVar
 
 from retrograd import config, runs
-from retrograd.errors import NonFinite, RetrogradError
-from retrograd.experiments import build
-from retrograd.experiments.events import Evaluating, Event, Finished, Planned, Progress
-from retrograd.experiments.keeping import Keeper
-from retrograd.experiments.measuring import Gauge, save_window
-from retrograd.experiments.objective import evaluate, objective
-from retrograd.experiments.outcome import Outcome, environment, name
-from retrograd.models import RecurrentLM, parameters
+from retrograd.errors import NonFinite, RetrogradError, SaveFailed
+from retrograd.experiments import reporting
+from retrograd.experiments.events import Evaluating, Event, Finished, Note, Planned, Progress
+from retrograd.experiments.keeping import Keeper, rollback
+from retrograd.experiments.measuring import save_window
+from retrograd.experiments.objective import Evaluation, evaluate, objective
+from retrograd.experiments.reporting import SAMPLE, Reporter
+from retrograd.experiments.resuming import Settled, reopen
+from retrograd.experiments.work import Work, prepare
+from retrograd.models import parameters
 from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
+from retrograd.reports.tensorboard import Board
 from retrograd.runs import Run
-from retrograd.tasks import Task, make_task
 from retrograd.tasks import tokenizers as text
 from retrograd.training.loop import Step, tbptt
-from retrograd.training.optimizers import make_optimizer
-from retrograd.training.schedules import Budget, Position, make_schedule
+from retrograd.training.rollback import Rollback
 
-DEFAULT_MINUTES = 5.0
 VALIDATIONS = 10  # in one run, unless validate_every says otherwise
-RECENT = 50  # steps over which the shown loss and share clipped are averaged
 LOGGED = 10  # every so many steps a line goes to metrics.jsonl
+Stop = Callable[[], bool]
+T = TypeVar("T")
+
+
+def _never() -> bool:
+    return False
 
 
 def train(settings: config.Config, *, out: str | Path | None = None) -> Finished:
     """Train to the end. Seeds torch's global random state with `training.seed`.
 
-    Raises UsageError for what cannot be built or read, NonFinite when the loss or gradient stops being a number.
+    Raises UsageError for what cannot be built or read, NonFinite when the loss or gradient stops being a number and
+    going back does not help.
     """
-    for event in training(settings, out=out):
+    return _last(training(settings, out=out))
+
+
+def resume(path: str | Path, *, changes: Mapping[str, Any] | None = None) -> Finished:
+    """Go on with a run from its last checkpoint to its end, bit for bit as if it had never stopped.
+
+    `changes` may give another budget, threads, device or backend: {"training": {"steps": 4000}}. Raises RunError where
+    the run cannot be gone on with, UsageError where it has finished.
+    """
+    return _last(resuming(path, changes=changes))
+
+
+def _last(events: Iterator[Event]) -> Finished:
+    for event in events:
         last = event
     assert isinstance(last, Finished)
     return last
 
 
 def training(
-    settings: config.Config, *, out: str | Path | None = None, stop: Callable[[], bool] = lambda: False
+    settings: config.Config, *, out: str | Path | None = None, tensorboard: bool = False, stop: Stop = _never
 ) -> Iterator[Event]:
-    """The events of one run. `stop` is asked after each step; when it says yes the run is saved and ends there."""
-    settings = _resolve(settings)
-    task = make_task(settings)
-    torch.manual_seed(settings.training.seed)
-    device = build.device(settings.training.device)
-    model = build.build(settings, task.vocabulary).to(device)
-    settings = _with(settings, backend=model.stack.backend, device=str(device))
-    steps = _loop(settings, task, model, device)
-    gauge = Gauge(model, task.probe().to(device), settings.measure)
-    start = gauge.take(0)
-    run = _begin(settings, task, gauge, out)
-    keeper, outcome = Keeper(run, task, model, device), Outcome(run, settings, task, model, start)
-    keeper.save(0)
-    yield _planned(run, settings, task, model, start)
-    model.train()
+    """The events of a new run. `stop` is asked after each step; when it says yes the run is saved and ends there."""
+    work = prepare(settings)
+    start = work.gauge.take(0, whole=True)
+    with runs.creating(out, name=reporting.name(work.settings)) as (draft, run):
+        keeper = Keeper(draft, work, rollback(work.settings, draft))
+        reporter = Reporter(work, start, run.path)
+        _begin(keeper, reporter)
+    keeper.run = run
+    with run.writing():
+        yield _planned(run, work, start)
+        yield from _to_the_end(keeper, reporter, tensorboard, stop)
+
+
+def resuming(
+    path: str | Path, *, changes: Mapping[str, Any] | None = None, tensorboard: bool = False, stop: Stop = _never
+) -> Iterator[Event]:
+    """The events of a run that goes on from its last checkpoint."""
+    run = runs.open_run(path)
+    with run.writing():
+        settled: Settled = reopen(run, changes or {})
+        yield _planned(run, settled.keeper.work, settled.start)
+        for note in settled.notes:
+            yield Note(note)
+        reporter = Reporter(settled.keeper.work, settled.start, run.path)
+        yield from _to_the_end(settled.keeper, reporter, tensorboard, stop)
+
+
+def _begin(keeper: Keeper, reporter: Reporter) -> None:
+    """Fill the run's folder with all that is known before the first step."""
+    run, work = keeper.run, keeper.work
+    runs.write(run.path / "config.toml", config.dump(work.settings))
+    if work.task.tokenizer is not None:
+        text.save(work.task.tokenizer, run.path / "tokenizer.json")
+    save_window(work.gauge.probe, run.path / "probe.safetensors")
+    environment = reporting.environment()
+    run.event("started", data=work.task.fingerprint, environment=environment, process=runs.this_process())
+    keeper.save()
+    reporter.write(keeper, "running", due=False)
+
+
+def _to_the_end(keeper: Keeper, reporter: Reporter, tensorboard: bool, stop: Stop) -> Iterator[Event]:
+    """Train, then test; whatever happens, the report says so."""
+    work, run = keeper.work, keeper.run
     try:
-        step = yield from _watched(_flushed(steps), settings, keeper, gauge, stop=stop)
-    except RetrogradError as error:
-        outcome.failed(gauge.latest or start, str(error))
-        raise
-    if stop():
-        keeper.save(step)
-        gauge.take(step)
-        yield outcome.of("interrupted", step, gauge, keeper, None)
-        return
-    keeper.validate(step)
-    best = keeper.restore_best()
-    yield Evaluating(task.test_tokens)
-    test = evaluate(model, task.testing(), device)
-    gauge.take(best)
-    yield outcome.of("finished", step, gauge, keeper, test)
-
-
-def _watched(
-    steps: Iterator[Step], settings: config.Config, keeper: Keeper, gauge: Gauge, *, stop: Callable[[], bool]
-) -> Generator[Progress, None, int]:
-    """The steps with all that happens between them; the value of the expression is how many there were."""
-    t, run = settings.training, keeper.run
-    budget, recent, validations = Budget(t.minutes, t.steps, t.epochs), deque[Step](maxlen=RECENT), 0
-    step = None
-    for step in steps:
-        if not step.finite:
-            raise NonFinite(_not_finite(step, settings))
-        recent.append(step)
-        progress = budget.progress(Position(step.index, step.epoch, step.seconds))
-        if taken := gauge.take_when_due(step):
-            h = taken.horizon
-            run.record(step=step.index, horizon=h.steps, low=h.low, high=h.high, beyond=h.censored, decay=h.decay)
-        due = step.index // t.validate_every if t.validate_every else int(progress * VALIDATIONS)
-        if due > validations:
-            validations = due
-            keeper.validate(step.index)
-        keeper.save_now_and_then(step)
-        shown = _progress(recent, progress, keeper, gauge)
-        if step.index % LOGGED == 0:
-            run.record(**_line(shown))
-        yield shown
-        if t.patience and keeper.worse >= t.patience:
-            run.event("stopped early", step=step.index, patience=t.patience)
-            break
+        if tensorboard:
+            keeper.board = Board(run.path / "tensorboard", purge_step=keeper.place.at.step + 1)
+        yield from _trained(keeper, reporter, stop)
         if stop():
+            keeper.save()
+            yield _preempted(keeper, reporter)
+            return
+        keeper.validate(reporter.sample)
+        best = keeper.restore_best()
+        yield Evaluating(work.task.test_tokens)
+        test = evaluate(work.model, _until(stop, work.task.testing()), work.device)
+        if stop():
+            yield _preempted(keeper, reporter)
+            return
+        yield _finished(keeper, reporter, best, test)
+    except RetrogradError as error:
+        with suppress(SaveFailed):  # where the disk is full, what is there is all that can be said
+            run.event("failed", step=keeper.place.at.step, reason=str(error))
+            reporter.write(keeper, "failed")
+        raise
+    finally:
+        if keeper.board:
+            keeper.board.close()
+
+
+def _trained(keeper: Keeper, reporter: Reporter, stop: Stop) -> Generator[Event, None, None]:
+    """The steps with all that happens between them."""
+    t = keeper.work.settings.training
+    steps = _steps(keeper)
+    while not stop() and (step := next(steps, None)) is not None:
+        keeper.place = step.place
+        if not step.finite:
+            keeper.run.event("skipped", step=step.index, loss=step.loss, log_grad_norm=step.log_grad_norm)
+            if keeper.rollback.due(step):
+                yield Note(_go_back(keeper, step))
+                steps = _steps(keeper)
+            continue
+        keeper.rollback.due(step)
+        keeper.recent.append(step)
+        saved = _look(keeper, reporter, step)
+        shown = _progress(keeper, step)
+        if step.index % LOGGED == 0:
+            keeper.log(**_line(shown))
+        if saved:
+            reporter.write(keeper, "running", due=False)
+        yield shown
+        if t.patience and keeper.counts.worse >= t.patience:
+            keeper.run.event("stopped early", step=step.index, patience=t.patience)
             break
-    return step.index if step else 0
 
 
-def _flushed(steps: Iterator[Step]) -> Iterator[Step]:
-    """The same steps, denormal numbers flushed inside each and nowhere between."""
+def _look(keeper: Keeper, reporter: Reporter, step: Step) -> bool:
+    """Measure and validate when it is time; was something saved?"""
+    t, counts, before = keeper.work.settings.training, keeper.counts, keeper.saved
+    if taken := keeper.work.gauge.take_when_due(step):
+        h = taken.horizon
+        keeper.log(horizon=h.steps, low=h.low, high=h.high, beyond=h.censored, decay=h.decay)
+    progress = keeper.work.budget.progress(step.place.at)
+    due = step.index // t.validate_every if t.validate_every else int(progress * VALIDATIONS)
+    if due > counts.validations:
+        counts.validations = due
+        keeper.validate(reporter.sample)
+    keeper.save_now_and_then()
+    return keeper.saved != before
+
+
+def _go_back(keeper: Keeper, step: Step) -> str:
+    """Return to an earlier checkpoint, or raise NonFinite where that was done often enough; says what was done."""
+    t, back = keeper.work.settings.training, keeper.rollback
+    if not keeper.go_back():
+        raise NonFinite(_not_finite(step, t, back))
+    to, lr, clip = keeper.place.at.step, t.lr * back.scale, back.clip_norm(t.clip_norm)
+    keeper.run.event("went back", step=step.index, to=to, lr=lr, clip_norm=clip, returns=len(back.tried))
+    return (
+        f"The {_what(step)} was not finite {t.tolerance} steps in a row up to step {step.index}: back to step {to} "
+        f"with a learning rate of {lr:.3g}, clipped at {clip:g} (return {len(back.tried)} of at most {back.limit})."
+    )
+
+
+def _steps(keeper: Keeper) -> Iterator[Step]:
+    """The steps from where training stands on, denormal numbers flushed inside each and nowhere between."""
+    work, t, scale = keeper.work, keeper.work.settings.training, keeper.rollback.scale
+    work.model.train()
+    steps = tbptt(
+        objective(work.model, t.reduction, work.device),
+        work.task.training(keeper.place.at.step),
+        work.optimizer,
+        schedule=lambda at, progress: scale * work.schedule(at, progress),
+        budget=work.budget,
+        clip_norm=keeper.rollback.clip_norm(t.clip_norm),
+        clip_value=t.clip_value,
+        start=keeper.place,
+    )
     while True:
         with flush_denormals(True):
             step = next(steps, None)
@@ -126,54 +215,58 @@ def _flushed(steps: Iterator[Step]) -> Iterator[Step]:
         yield step
 
 
-def _loop(settings: config.Config, task: Task, model: RecurrentLM, device: torch.device) -> Iterator[Step]:
-    t = settings.training
-    optimizer = make_optimizer(
-        t.optimizer, model.parameters(), lr=t.lr, momentum=t.momentum, betas=t.betas, weight_decay=t.weight_decay or 0.0
-    )
-    return tbptt(
-        objective(model, t.reduction, device),
-        task.training(),
-        optimizer,
-        schedule=make_schedule(t.schedule, warmup=t.warmup, divide_by=t.divide_by, divide_after=t.divide_after),
-        budget=Budget(t.minutes, t.steps, t.epochs),
-        clip_norm=t.clip_norm,
-        clip_value=t.clip_value,
-    )
+def _preempted(keeper: Keeper, reporter: Reporter) -> Finished:
+    step = keeper.place.at.step
+    keeper.run.event("preempted", step=step)
+    report = reporter.write(keeper, "preempted")
+    return Finished(keeper.run, "preempted", step, None, _best(keeper), report, None)
 
 
-def _begin(settings: config.Config, task: Task, gauge: Gauge, out: str | Path | None) -> Run:
-    """The run's folder, with all in it that is known before the first step."""
-    run = runs.create(out, name=name(settings))
-    runs.write(run.path / "config.toml", config.dump(settings))
-    if task.tokenizer is not None:
-        text.save(task.tokenizer, run.path / "tokenizer.json")
-    save_window(gauge.probe, run.path / "probe.safetensors")
-    run.event("started", data=task.fingerprint, environment=environment())
-    return run
+def _finished(keeper: Keeper, reporter: Reporter, best: int, test: Evaluation) -> Finished:
+    """The best weights, measured and written of. The last event comes last: without it a run goes on from here."""
+    keeper.work.gauge.take(best, whole=True)
+    sample, step = reporter.sample(SAMPLE), keeper.place.at.step
+    if sample:
+        keeper.log(sample=sample)
+    report = reporter.write(keeper, "finished", test=test)
+    spent = {"measuring": round(keeper.work.gauge.spent, 3), "drawing": round(reporter.drawn, 3)}
+    keeper.run.event("finished", step=step, test=asdict(test), **spent)
+    return Finished(keeper.run, "finished", step, test, _best(keeper), report, sample)
 
 
-def _planned(run: Run, settings: config.Config, task: Task, model: RecurrentLM, start: Measurement) -> Planned:
+def _best(keeper: Keeper) -> float | None:
+    return keeper.counts.best if math.isfinite(keeper.counts.best) else None
+
+
+def _until(stop: Stop, values: Iterable[T]) -> Iterator[T]:
+    for value in values:
+        if stop():
+            return
+        yield value
+
+
+def _planned(run: Run, work: Work, start: Measurement) -> Planned:
+    task = work.task
     splits = {split: getattr(task, split, None) for split in ("train", "valid", "test")}
     return Planned(
         run=run,
-        settings=settings,
+        settings=work.settings,
         counts={split: len(stream) for split, stream in splits.items() if stream is not None},
         unit=task.unit,
         vocabulary=task.vocabulary,
-        parameters=parameters(model),
+        parameters=parameters(work.model),
         first_loss=math.log(task.vocabulary),
-        need=task.need or settings.training.window,
-        need_is_known=task.need is not None,
+        need=work.need,
+        need_is_known=work.need_is_known,
         start=start,
     )
 
 
-def _progress(recent: deque[Step], progress: float, keeper: Keeper, gauge: Gauge) -> Progress:
-    step = recent[-1]
+def _progress(keeper: Keeper, step: Step) -> Progress:
+    recent, progress = keeper.recent, keeper.work.budget.progress(step.place.at)
     seconds = step.seconds - recent[0].seconds
     tokens = sum(s.tokens for s in recent) - recent[0].tokens
-    assert gauge.latest is not None
+    assert keeper.work.gauge.latest is not None
     return Progress(
         step=step,
         progress=progress,
@@ -182,14 +275,13 @@ def _progress(recent: deque[Step], progress: float, keeper: Keeper, gauge: Gauge
         speed=tokens / seconds if seconds > 0 else 0.0,
         left=step.seconds * (1 - progress) / progress if progress > 0 else math.inf,
         validation=keeper.latest,
-        measured=gauge.latest,
+        measured=keeper.work.gauge.latest,
     )
 
 
 def _line(p: Progress) -> dict[str, Any]:
     """One line of metrics.jsonl."""
     return {
-        "step": p.step.index,
         "epoch": round(p.step.epoch, 4),
         "seconds": round(p.step.seconds, 3),
         "loss": p.loss,
@@ -200,36 +292,17 @@ def _line(p: Progress) -> dict[str, Any]:
     }
 
 
-def _not_finite(step: Step, settings: config.Config) -> str:
-    t = settings.training
-    what = "loss" if not math.isfinite(step.loss) else "gradient"
-    clip = f"clipped at {t.clip_norm:g}" if t.clip_norm else "not clipped"
-    remedy = f"--lr {t.lr / 4:.2g}" if t.clip_norm else "--clip 1"
+def _what(step: Step) -> str:
+    return "gradient" if math.isfinite(step.loss) else "loss"
+
+
+def _not_finite(step: Step, t: config.Training, back: Rollback) -> str:
+    if not back.moved and step.index == t.tolerance:
+        return f"The {_what(step)} is not finite from the first step on. Try --init orthogonal or a smaller --window."
+    clip = back.clip_norm(t.clip_norm)
+    clipped, remedy = (f"clipped at {clip:g}", f"--lr {t.lr / 4:.2g}") if clip else ("not clipped", "--clip 1")
+    after = f", after {len(back.tried)} returns to earlier checkpoints" if back.tried else ""
     return (
-        f"The {what} stopped being finite at step {step.index} (learning rate {step.lr:.3g}, gradient norm {clip}). "
-        f"Try {remedy} or --init orthogonal."
+        f"The {_what(step)} stopped being finite at step {step.index}{after} (learning rate {step.lr:.3g}, gradient "
+        f"norm {clipped}). Try {remedy} or --init orthogonal."
     )
-
-
-def _resolve(settings: config.Config) -> config.Config:
-    """Leave nothing open: a start, a budget, the number of threads, absolute paths."""
-    t, d = settings.training, settings.data
-    if t.threads is not None:
-        torch.set_num_threads(t.threads)
-    model = settings.model
-    init = model.init or ("forget_bias=1" if model.cell == "lstm" else "default")
-    # as an L2 penalty, which the other optimisers make of it, 0.1 would keep a model from learning at all
-    decay = t.weight_decay if t.weight_decay is not None else 0.1 if t.optimizer == "adamw" else 0.0
-    budget = {} if t.minutes or t.steps or t.epochs else {"minutes": DEFAULT_MINUTES}
-    paths = {
-        "train": tuple(str(Path(path).absolute()) for path in d.train),
-        "valid": d.valid and str(Path(d.valid).absolute()),
-        "test": d.test and str(Path(d.test).absolute()),
-    }
-    sections = {"data": d.model_copy(update=paths), "model": model.model_copy(update={"init": init})}
-    settings = settings.model_copy(update=sections)
-    return _with(settings, threads=torch.get_num_threads(), weight_decay=decay, **budget)
-
-
-def _with(settings: config.Config, **changes: Any) -> config.Config:
-    return settings.model_copy(update={"training": settings.training.model_copy(update=changes)})

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from retrograd.measures.carry import Carry, carry
-from retrograd.measures.contributions import Contributions
+from retrograd.measures.contributions import Contributions, contributions
 from retrograd.measures.horizon import Horizon, horizon
 from retrograd.measures.reach import Reach, reach
 from retrograd.measures.saturation import LayerSaturation, Saturation, saturation
-from retrograd.measures.spectrum import BlockSpectrum, LayerSpectrum, Spectrum
+from retrograd.measures.spectrum import BlockSpectrum, LayerSpectrum, Spectrum, spectrum
 
 __all__ = [
     "MEASURES",
@@ -22,9 +22,11 @@ __all__ = [
     "Saturation",
     "Spectrum",
     "carry",
+    "contributions",
     "horizon",
     "reach",
     "saturation",
+    "spectrum",
 ]
 
 MEASURES: dict[str, Callable[..., Any]] = {
@@ -32,4 +34,6 @@ MEASURES: dict[str, Callable[..., Any]] = {
     "horizon": horizon,
     "carry": carry,
     "saturation": saturation,
+    "contributions": contributions,
+    "spectrum": spectrum,
 }

@@ -1,9 +1,21 @@
 """How much each loss's gradient weighs at each earlier state: the whole triangle, for a picture.
 
 N[t, k] = |dL_t / dS[k]|,  k <= t          S[k] the states of all recurrent layers after step k, joined
+
+Each row is a pass back through all steps of all sequences, so rows x T x B is what it costs: record fewer sequences
+to have it cheaper.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import torch
+
+from retrograd.errors import NotMeasured, UsageError
+from retrograd.measures.joined import joined_layers, joined_log_norms
+from retrograd.trace import Trace
+
+AT_ONCE = 8  # rows that are held together: 8 T B S numbers, as many as `Trace.gradients_at` takes in one go
 
 
 @dataclass(frozen=True)
@@ -13,3 +25,56 @@ class Contributions:
     times: tuple[int, ...]  # t, of each row
     states: tuple[int, ...]  # k, of each column
     log_norms: tuple[tuple[float | None, ...], ...]  # -inf is an exact zero
+
+
+def contributions(trace: Trace, *, rows: int = 24, columns: int = 96) -> Contributions:
+    """N[t, k] for at most so many losses and states, spread evenly, the first and the last included.
+
+    A loss without a gradient has no row, and a sequence without one no say in it. A single loss is one row, at the
+    last step. Layers that run in reverse are left out. The median is the lower of the two in the middle.
+
+    >>> contributions(trace).log_norms[-1][0]  # the last loss at the initial state
+    -23.1
+
+    Raises NotMeasured where no loss has a gradient at any state.
+    """
+    if rows < 1 or columns < 1:
+        raise UsageError(f"A picture has at least one row and one column, got {rows} and {columns}.")
+    chosen = joined_layers(trace)
+    length = len(trace.layers[chosen[0]])
+    states = _evenly(range(length + 1), columns)
+    found = dict(_medians(trace, chosen, _evenly(_asked(trace, length), rows), states))
+    if not found:
+        raise NotMeasured("No loss has a gradient at any recurrent state, so there is nothing to show.")
+    triangle = (tuple(x if k <= t else None for k, x in zip(states, row, strict=True)) for t, row in found.items())
+    return Contributions(times=tuple(found), states=tuple(states), log_norms=tuple(triangle))
+
+
+def _medians(
+    trace: Trace, chosen: Sequence[int], times: Sequence[int], states: Sequence[int]
+) -> Iterator[tuple[int, list[float]]]:
+    """Each t whose loss has a gradient, and ln N[t, k] of the middle one of the sequences that have it."""
+    for begin in range(0, len(times), AT_ONCE):
+        group = times[begin : begin + AT_ONCE]
+        every = trace.gradients_at(group)
+        gradients = [every[i] for i in chosen]  # each (A, T+1, B, S)
+        some = torch.stack([g.ne(0).any(-1).any(1).cpu() for g in gradients]).any(0)  # (A, B)
+        norms = joined_log_norms(g[:, states] for g in gradients)  # (A, columns, B)
+        for t, row, has in zip(group, norms, some, strict=True):
+            if has.any():
+                yield t, row[:, has].median(-1).values.tolist()  # torch's median is the lower one, NaN if any is
+
+
+def _asked(trace: Trace, length: int) -> Sequence[int]:
+    """The steps with a loss that is not exactly 0, as a masked one is; all of them where none is asked that way."""
+    if not trace.per_step:
+        return [length]
+    asked = trace.losses.detach().reshape(length, -1).ne(0).any(1).nonzero().flatten() + 1
+    return asked.tolist() or range(1, length + 1)
+
+
+def _evenly(items: Sequence[int], n: int) -> Sequence[int]:
+    """At most n of the items, the first and the last among them; of only one, the last."""
+    if n == 1 or len(items) <= n:
+        return items[-n:]
+    return [items[i * (len(items) - 1) // (n - 1)] for i in range(n)]

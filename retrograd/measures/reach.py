@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retrograd.errors import NotMeasured, ShapeError, UsageError
+from retrograd.errors import UsageError
+from retrograd.measures.joined import joined_layers, joined_log_norms
 from retrograd.numerics import log_norm
 from retrograd.trace import LayerTrace, Trace
 
@@ -52,17 +53,16 @@ def reach(
     >>> reach(trace, anchors=4, longest=150).log_norms.shape
     torch.Size([4, 151, 8])
     """
-    chosen = _chosen(trace, layers)
+    chosen = joined_layers(trace, layers)
     length = len(trace.layers[chosen[0]])
     ends = _ends(trace, trace.layers[chosen[0]])
     longest, times = _plan(trace, length, int(ends.min()), anchors, longest)
     gradients = trace.gradients_at([length] if not trace.per_step else times)
-    squares = torch.stack([2 * log_norm(gradients[i]) for i in chosen])
-    norms = squares.logsumexp(0) / 2  # (A, T+1, B)
+    norms = joined_log_norms(gradients[i] for i in chosen)  # (A, T+1, B)
     starting = torch.tensor(times)[:, None] if trace.per_step else ends[None]
     k = starting[:, None] - torch.arange(longest + 1)[:, None]  # (A, lags, B)
     return Reach(
-        log_norms=norms.cpu().gather(1, k.expand(-1, -1, norms.shape[-1])),
+        log_norms=norms.gather(1, k.expand(-1, -1, norms.shape[-1])),
         anchors=tuple(times),
         length=length,
         layers=tuple(trace.layers[i].name for i in chosen),
@@ -75,32 +75,6 @@ def reach(
 def _enters_often(layer: LayerTrace) -> bool:
     """Does the loss reach some sequence from above at more than one step? Always so below another layer."""
     return bool(((log_norm(layer.entering) > -torch.inf).sum(0) > 1).any())
-
-
-def _chosen(trace: Trace, names: Sequence[str] | None) -> list[int]:
-    known = [layer.name for layer in trace.layers]
-    for name in names or ():
-        if name not in known:
-            raise UsageError(f"No layer of the trace is called {name!r}. There are: {', '.join(known)}.")
-    chosen = [i for i, layer in enumerate(trace.layers) if _wanted(layer, names)]
-    lengths = {known[i]: len(trace.layers[i]) for i in chosen}
-    if len(set(lengths.values())) > 1:
-        steps = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise NotMeasured(
-            f"The layers ran for different numbers of steps ({steps}), so a lag means something else in each. "
-            "Name those to measure together: reach(trace, layers=[...])."
-        )
-    length = next(iter(lengths.values()))
-    if trace.per_step and len(trace.losses) != length:
-        raise ShapeError(
-            f"The losses must be (time, batch) or (time,) with {length} steps, got {tuple(trace.losses.shape)}. "
-            "If batch comes first, return losses.transpose(0, 1)."
-        )
-    return chosen
-
-
-def _wanted(layer: LayerTrace, names: Sequence[str] | None) -> bool:
-    return not layer.reverse if names is None else layer.name in names
 
 
 def _ends(trace: Trace, layer: LayerTrace) -> Tensor:

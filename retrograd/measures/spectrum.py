@@ -6,7 +6,14 @@
 vanishing nor exploding.
 """
 
+import math
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from retrograd.cells import Cell
+from retrograd.trace import LayerTrace, Trace
 
 
 @dataclass(frozen=True)
@@ -29,3 +36,33 @@ class LayerSpectrum:
 @dataclass(frozen=True)
 class Spectrum:
     layers: tuple[LayerSpectrum, ...]
+
+
+def spectrum(trace: Trace) -> Spectrum:
+    """The spectrum of every layer's W_hh, in float64; a layer that ran several times is there once.
+
+    An additive layer has no W_hh, and so no blocks: its Jacobian is the identity, whatever its weights. A block that
+    holds a NaN or an infinity has NaN for everything. A block takes about 10 H^3 operations, a third of a second for
+    H = 512, on one thread: that is LAPACK's, and a batch of blocks takes as long as one after the other.
+
+    >>> spectrum(trace).layers[0].blocks[0].radius
+    0.58
+    """
+    first: dict[Cell, LayerTrace] = {}
+    for layer in trace.layers:
+        first.setdefault(layer.cell, layer)
+    return Spectrum(tuple(map(_of_layer, first.values())))
+
+
+def _of_layer(layer: LayerTrace) -> LayerSpectrum:
+    cell = layer.cell
+    squares = () if cell.weight_hh is None else cell.weight_hh.detach().double().cpu().chunk(len(cell.gates))
+    return LayerSpectrum(layer.name, type(cell).__name__, tuple(map(_of_block, cell.gates, squares)))
+
+
+def _of_block(gate: str, W: Tensor) -> BlockSpectrum:
+    if not W.isfinite().all():  # LAPACK refuses it
+        return BlockSpectrum(gate, ((math.nan, math.nan),) * len(W), math.nan, math.nan)
+    found = [(w.real, w.imag) for w in torch.linalg.eigvals(W).tolist()]
+    ordered = sorted(found, key=lambda w: (-math.hypot(*w), -w[0], -w[1]))  # of equal moduli the largest real first
+    return BlockSpectrum(gate, tuple(ordered), math.hypot(*ordered[0]), float(torch.linalg.matrix_norm(W, 2)))

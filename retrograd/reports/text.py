@@ -4,7 +4,6 @@ page            everything: what was measured, how far it reaches, the gates, wh
 horizon_line    one horizon on one line: name, lag profile, horizon with interval, decay
 """
 
-import math
 import textwrap
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ from retrograd.diagnosis import Finding
 from retrograd.measures import Horizon, LayerSaturation
 from retrograd.reports.report import Measurement, Report
 from retrograd.reports.sparkline import axis, sparkline
+from retrograd.reports.words import conditions, decay, interval, number, spread
 
 NAME = 22  # columns of a line's name
 WIDE = 95  # columns from which a horizon line has room for intervals
@@ -24,7 +24,7 @@ def page(report: Report, *, width: int = 80) -> str:
     parts = [
         _title(report.title),
         _pairs(report.subject, width),
-        _pairs({name: _number(x) for name, x in report.figures.items()}, width),
+        _pairs({name: number(x) for name, x in report.figures.items()}, width),
         "\n".join(_reach(report, width)),
         "\n".join(_gates(report, width)),
         "\n".join(_findings(report.findings, width)),
@@ -39,8 +39,8 @@ def horizon_line(name: str, horizon: Horizon, *, width: int = 100) -> str:
     line = _line(horizon, bars)
     if width < WIDE:
         return f"{name:<{NAME}}  {line:<{bars}}  horizon {horizon!s:<5} {horizon.decay:.3g} per step"
-    reach = f"horizon {horizon}{_interval(horizon)}"
-    return f"{name:<{NAME}}  {line:<{bars}}  {reach:<24} {_decay(horizon)}".rstrip()
+    reach = f"horizon {horizon}{interval(horizon)}"
+    return f"{name:<{NAME}}  {line:<{bars}}  {reach:<24} {decay(horizon)}".rstrip()
 
 
 def _line(h: Horizon, width: int) -> str:
@@ -63,52 +63,17 @@ def _reach(report: Report, width: int) -> Iterator[str]:
         yield from _profile(f"{name}, step {measured.step:,}", measured.horizon, width)
     last = list(report.measurements.values())[-1].horizon
     window = report.subject.get("window")
-    yield from _wrapped((f"The window is {window} steps. " if window else "") + _conditions(last), width, indent="  ")
+    yield from _wrapped((f"The window is {window} steps. " if window else "") + conditions(last), width, indent="  ")
 
 
 def _profile(name: str, horizon: Horizon, width: int) -> Iterator[str]:
     drawn = horizon.profile[horizon.reference :]
     bars = max(8, min(width - 4, len(drawn)))
-    yield f"  {name}: horizon {horizon}{_interval(horizon)}, {_decay(horizon)}{_spread(horizon)}"
+    yield f"  {name}: horizon {horizon}{interval(horizon)}, {decay(horizon)}{spread(horizon)}"
     yield "    " + _line(horizon, bars)
     right = str(horizon.longest)
     left = f"{horizon.reference}  lag; {axis(drawn)}, log scale"
     yield "    " + left[: max(bars - len(right) - 1, 1)].ljust(bars - len(right)) + right
-
-
-def _conditions(h: Horizon) -> str:
-    first, last = h.fitted
-    counted = (
-        f"{len(h.anchors)} losses"
-        if h.per_step
-        else "the summed loss, counted from the last step, whose lags cannot be told apart"
-        if h.summed
-        else "the one loss, at the last step"
-    )
-    many = f"{h.sequences} sequence" + ("" if h.sequences == 1 else "s")
-    readout = ""
-    if h.readout is not None:
-        readout = f" The read-out, lag 0 to 1, is told apart: a factor of {_number(h.readout)}."
-    return (
-        f"The horizon is the last lag with at least {h.threshold:g} of the gradient at lag {h.reference}; median over "
-        f"{counted} and {many}; decay fitted over the lags {first} to {last}.{readout}"
-    )
-
-
-def _interval(h: Horizon) -> str:
-    if h.low is None or h.high is None or h.censored:
-        return ""
-    return f" ({h.low} to {'>' if h.high >= h.longest else ''}{h.high})"
-
-
-def _decay(h: Horizon) -> str:
-    return "decay not measured" if math.isnan(h.decay) else f"{h.decay:.3g} per step"
-
-
-def _spread(h: Horizon) -> str:
-    if h.decay_low is None or h.decay_high is None or math.isnan(h.decay):
-        return ""
-    return f" ({h.decay_low:.3g} to {h.decay_high:.3g})"
 
 
 def _gates(report: Report, width: int) -> Iterator[str]:
@@ -129,7 +94,7 @@ def _layer(layer: LayerSaturation) -> str:
     dead = ", ".join(f"{name} {share:.0%}" for name, share in layer.dead.items() if share)
     memory = ""
     if layer.timescales:
-        low, middle, high = map(_number, layer.timescales)
+        low, middle, high = map(number, layer.timescales)
         memory = f"; memory lasts {middle} steps (80 % of units: {low} to {high})"
     return f"means {gates}; saturated {shares}" + (f"; dead {dead}" if dead else "") + memory
 
@@ -166,7 +131,3 @@ def _wrapped(text: str, width: int, *, indent: str, first: str | None = None) ->
         subsequent_indent=indent,
         break_on_hyphens=False,
     )
-
-
-def _number(x: float) -> str:
-    return f"{x:,.0f}" if math.isfinite(x) and x == int(x) and abs(x) < 1e15 else f"{x:.4g}"

@@ -14,7 +14,7 @@ import torch
 from retrograd import config
 from retrograd.errors import DataError
 from retrograd.tasks.tokenizers import Byte, Tokenizer, Word, level, lines
-from retrograd.tasks.window import Stream, Window, cut
+from retrograd.tasks.window import Stream, Window, cut, windows_in
 
 VALIDATION_STREAMS = 16  # read side by side while training; the test text is read as one
 
@@ -25,14 +25,19 @@ class Language:
     need: int | None = None  # a text does not say how far back it must be remembered
     hits = False  # accuracy is not the figure of a language model
 
-    def __init__(self, settings: config.Config) -> None:
+    def __init__(self, settings: config.Config, tokenizer: Tokenizer | None = None) -> None:
         self.settings = settings
         kind = level(settings.data.level)
         splits = _splits(settings.data, kind)
-        self.tokenizer = kind.fit([piece for piece, _ in splits[0]], settings.data.vocabulary)
+        self.tokenizer = tokenizer or kind.fit([piece for piece, _ in splits[0]], settings.data.vocabulary)
         self.train, self.valid, self.test = (stream(split, self.tokenizer) for split in splits)
         self.fingerprint = fingerprint(splits)
         self._check()
+
+    @property
+    def carry(self) -> bool:
+        """Does the state go on over a document's end?"""
+        return self.settings.training.carry == "always"
 
     @property
     def vocabulary(self) -> int:
@@ -46,32 +51,32 @@ class Language:
     def unit(self) -> str:
         return self.tokenizer.unit
 
-    def training(self) -> Iterator[Window]:
-        """Windows without end, epoch after epoch, in reading order."""
-        epoch = 0
+    def training(self, start: int = 0) -> Iterator[Window]:
+        """Windows without end, epoch after epoch, in reading order, from the window `start` (from 0) on."""
+        t = self.settings.training
+        epoch, first = divmod(start, windows_in(self.train, batch=t.batch, window=t.window))
         while True:
-            yield from self._cut(self.train, self.settings.training.batch, epoch=epoch)
-            epoch += 1
+            yield from cut(
+                self.train, batch=t.batch, window=t.window, carry=self.carry, epoch=epoch, first=first
+            )
+            epoch, first = epoch + 1, 0
 
     def validation(self) -> Iterator[Window]:
-        return self._cut(self.valid, VALIDATION_STREAMS)
+        window = self.settings.training.window
+        return cut(self.valid, batch=VALIDATION_STREAMS, window=window, carry=self.carry)
 
     def testing(self) -> Iterator[Window]:
         """The test text as one sequence: every token is counted once, with all that came before it as context."""
-        return self._cut(self.test, 1, window=512)
+        return cut(self.test, batch=1, window=512, carry=self.carry)
 
     def probe(self) -> Window:
         """A fixed slice of the validation text, spread evenly over it: (windows * window, sequences) at the most."""
-        m, carry = self.settings.measure, self.settings.training.carry == "always"
+        m, carry = self.settings.measure, self.carry
         steps = min(m.windows * self.settings.training.window, len(self.valid))
         offsets = torch.linspace(0, len(self.valid) - steps, m.sequences).long()
         index = torch.arange(steps)[:, None] + offsets
         starts = None if carry else self.valid.starts[index]
         return Window(self.valid.inputs(carry=carry)[index], self.valid.ids[index], starts, 0.0)
-
-    def _cut(self, stream_: Stream, batch: int, *, window: int | None = None, epoch: int = 0) -> Iterator[Window]:
-        t = self.settings.training
-        return cut(stream_, batch=batch, window=window or t.window, carry=t.carry == "always", epoch=epoch)
 
     def _check(self) -> None:
         window = self.settings.training.window

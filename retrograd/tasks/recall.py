@@ -10,11 +10,13 @@ costs ln(symbols). After Hochreiter and Schmidhuber (1997), experiment 2.
 
 import hashlib
 from collections.abc import Iterator
+from itertools import count
 
 import torch
 
 from retrograd import config
 from retrograd.errors import UsageError
+from retrograd.tasks.tokenizers import Tokenizer
 from retrograd.tasks.window import IGNORED, Window
 
 NOISE = 8  # distinct distractors
@@ -27,7 +29,7 @@ class Recall:
     unit = "answer"
     tokenizer = None
 
-    def __init__(self, settings: config.Config) -> None:
+    def __init__(self, settings: config.Config, fitted: Tokenizer | None = None) -> None:
         if settings.data.train:
             raise UsageError("Delayed recall makes its own examples; leave the text files out, or task=language.")
         self.settings = settings
@@ -40,12 +42,13 @@ class Recall:
     def test_tokens(self) -> int:
         return EXAMPLES
 
-    def training(self) -> Iterator[Window]:
+    def training(self, start: int = 0) -> Iterator[Window]:
+        """Batches without end, from the `start`-th (from 0) on: those before it are drawn and passed over."""
         generator = torch.Generator().manual_seed(self.settings.training.seed)
-        step = 0
-        while True:
-            step += 1
-            yield self.examples(self.settings.training.batch, generator, epoch=step / EPOCH)
+        for step in count(1):
+            window = self.examples(self.settings.training.batch, generator, epoch=step / EPOCH)
+            if step > start:
+                yield window
 
     def validation(self) -> Iterator[Window]:
         yield self.examples(EXAMPLES, torch.Generator().manual_seed(1_000_003))

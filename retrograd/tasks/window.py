@@ -21,6 +21,11 @@ class Window:
     starts: Tensor | None
     epoch: float  # passes over the training data at the end of this window
 
+    def first(self, sequences: int) -> "Window":
+        """The first so many of its sequences."""
+        starts = None if self.starts is None else self.starts[:, :sequences]
+        return Window(self.inputs[:, :sequences], self.targets[:, :sequences], starts, self.epoch)
+
     def to(self, device: torch.device) -> "Window":
         starts = None if self.starts is None else self.starts.to(device)
         return Window(self.inputs.to(device), self.targets.to(device), starts, self.epoch)
@@ -44,8 +49,14 @@ class Stream:
         return inputs if carry else torch.where(self.starts, self.first, inputs)
 
 
-def cut(stream: Stream, *, batch: int, window: int, carry: bool, epoch: int = 0) -> Iterator[Window]:
-    """One pass: the stream in `batch` pieces of equal length side by side, read `window` steps at a time.
+def windows_in(stream: Stream, *, batch: int, window: int) -> int:
+    """How many windows one pass has."""
+    return math.ceil(math.ceil(len(stream) / min(batch, len(stream))) / window)
+
+
+def cut(stream: Stream, *, batch: int, window: int, carry: bool, epoch: int = 0, first: int = 0) -> Iterator[Window]:
+    """One pass: the stream in `batch` pieces of equal length side by side, read `window` steps at a time, from the
+    window `first` on.
 
     Every token is a target exactly once; the last piece is filled up with IGNORED. A piece starts with a zero
     state and goes on from window to window.
@@ -60,7 +71,7 @@ def cut(stream: Stream, *, batch: int, window: int, carry: bool, epoch: int = 0)
     )
     starts = torch.zeros_like(starts) if carry else starts.clone()
     starts[0] = True
-    for t in range(0, length, window):
+    for t in range(first * window, length, window):
         rows = slice(t, min(t + window, length))
         begin = starts[rows]
         yield Window(inputs[rows], targets[rows], begin if bool(begin.any()) else None, epoch + rows.stop / length)

@@ -11,7 +11,7 @@ models, tasks or measures. Williams and Peng (1990), with k1 = k2 = the window's
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import torch
@@ -40,6 +40,17 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a training stands between two steps, with the state that is carried over."""
+
+    at: Position = field(default_factory=Position)
+    state: State = None
+
+
+BEGINNING = Place()
+
+
+@dataclass(frozen=True)
 class Step:
     """One optimiser step, after it was taken (or skipped: `finite` is False and nothing was changed)."""
 
@@ -52,6 +63,11 @@ class Step:
     lr: float
     tokens: int
     finite: bool
+    state: State = field(default=None, repr=False, compare=False)  # carried to the next step
+
+    @property
+    def place(self) -> Place:
+        return Place(Position(self.index, self.epoch, self.seconds), self.state)
 
 
 def tbptt(
@@ -63,12 +79,17 @@ def tbptt(
     budget: Budget,
     clip_norm: float = 0.0,
     clip_value: float = 0.0,
+    start: Place = BEGINNING,
 ) -> Iterator[Step]:
-    """Train until the budget is used up. A step whose loss or gradient is not finite changes nothing."""
-    begin = time.monotonic()
+    """Train until the budget is used up. A step whose loss or gradient is not finite changes nothing, and the state
+    that it leaves, which may hold the same NaN, is not carried on.
+
+    To go on from `start`, give the windows that follow it, and the weights, optimiser and random states of then.
+    """
+    begin = time.monotonic() - start.at.seconds
     rates = [group["lr"] for group in optimizer.param_groups]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    at, state = Position(0, 0.0, 0.0), None
+    at, state = start.at, start.state
     for window in windows:
         progress = budget.progress(at)
         if progress >= 1:
@@ -86,6 +107,8 @@ def tbptt(
         finite = math.isfinite(nats) and clip.finite
         if finite:
             optimizer.step()
+        else:
+            state = None
         at = Position(at.step + 1, window.epoch, time.monotonic() - begin)
         yield Step(
             index=at.step,
@@ -97,4 +120,5 @@ def tbptt(
             lr=rates[0] * factor,
             tokens=loss.tokens,
             finite=finite,
+            state=state,
         )

@@ -18,9 +18,9 @@ from retrograd.errors import UnknownName
 class Position:
     """Where a training stands: steps taken, passes over the data, seconds since the start."""
 
-    step: int
-    epoch: float
-    seconds: float
+    step: int = 0
+    epoch: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from retrograd.cells import CELLS
 from retrograd.errors import NonFinite, RunError, UnknownName, UsageError
 from retrograd.experiments import keeping
 from retrograd.experiments.build import load, to_torch
-from retrograd.experiments.events import Finished, Planned
+from retrograd.experiments.events import Finished, Note, Planned
 from retrograd.experiments.measuring import Gauge
 from retrograd.experiments.objective import Evaluation
 from retrograd.experiments.training import train, training
 from retrograd.numerics import denormals_are_flushed
+from retrograd.runs import Run
 from retrograd.tasks import make_task
+from retrograd.training import checkpoint
 from retrograd.training.loop import Step
 
 
@@ -42,7 +44,10 @@ def test_a_run_learns_and_says_what_it_measured(trained, small):
 def test_the_folder_holds_all_that_was_promised_and_no_pickle(trained):
     names = {str(p.relative_to(trained.run.path)) for p in trained.run.path.rglob("*") if p.is_file()}
     assert {"config.toml", "metrics.jsonl", "events.jsonl", "tokenizer.json", "report.json"} <= names
-    assert {name.rpartition(".")[2] for name in names} == {"toml", "jsonl", "json", "safetensors"}
+    assert {name.rpartition(".")[2] for name in names} == {
+        *("toml", "jsonl", "json", "safetensors", "html", "checkpoints/step-000030/SHA256SUMS"),
+        *(f"checkpoints/{checkpoint.pointed(trained.run.checkpoints).previous}/SHA256SUMS", "lock"),
+    }
 
 
 def test_metrics_hold_the_loss_the_validation_and_the_horizon(trained):
@@ -117,8 +122,8 @@ def test_a_stop_saves_and_ends_the_run_there(small, tmp_path):
     asked = iter([False] * 4)
     *_, last = training(small, out=tmp_path / "run", stop=lambda: next(asked, True))
     assert isinstance(last, Finished)
-    assert (last.status, last.steps, last.test) == ("interrupted", 5, None)
-    assert last.run.status() == "interrupted"
+    assert (last.status, last.steps, last.test) == ("preempted", 4, None)
+    assert last.run.status() == "preempted"
     load(last.run.path)
 
 
@@ -136,21 +141,40 @@ def test_budgets_in_minutes_and_epochs_end(small, tmp_path, budget):
 
 
 def test_a_loss_that_explodes_fails_with_a_remedy_and_keeps_the_report(small, tmp_path):
-    wild = changed(
-        small,
-        model={"cell": "elman", "activation": "identity", "init": "normal=3"},
-        training={"clip_norm": 0, "lr": 1e6, "window": 64, "optimizer": "sgd", "warmup": 0.0},
-    )
+    wild = changed(small, **EXPLODING)
+    wild = changed(wild, training={"returns": 0})
     with pytest.raises(NonFinite, match=r"stopped being finite at step \d+ .*Try --clip 1 or --init orthogonal"):
         train(wild, out=tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "report.json").read_text())
-    assert [e["event"] for e in trained_events(tmp_path / "run")][-1] == "failed"
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["status"] == "failed"
+    assert "failed" in (tmp_path / "run" / "report.html").read_text()
+    assert Run(tmp_path / "run").status() == "failed"
 
 
-def trained_events(path):
-    from retrograd.runs import Run
+EXPLODING = {  # the lectures' exploding start, without clipping
+    "model": {"cell": "elman", "activation": "relu", "init": "normal=1"},
+    "training": {"clip_norm": 0, "lr": 1.0, "optimizer": "sgd", "schedule": "constant"},
+}
 
-    return list(Run(path).events())
+
+def test_the_exploding_start_goes_nan_comes_back_and_finishes(small, tmp_path):
+    settings = changed(changed(small, **EXPLODING), training={"steps": 60})
+    events = list(training(settings, out=tmp_path / "run"))
+    [note] = [event.text for event in events if isinstance(event, Note)]
+    assert "back to step 0 with a learning rate of 0.25, clipped at 1 (return 1 of at most 5)" in note
+    result = events[-1]
+    assert (result.status, result.steps) == ("finished", 60)
+    assert math.isfinite(result.test.nats)
+    names = [event["event"] for event in result.run.events()]
+    assert names[:5] == ["started", "skipped", "skipped", "skipped", "went back"]
+    assert names[-1] == "finished"
+    assert "went back" in [h.name for h in result.report.happenings]
+
+
+def test_where_the_first_loss_is_nan_it_says_so_at_once(small, tmp_path):
+    wild = changed(small, **EXPLODING, measure={"every": 0})
+    wild = changed(wild, model={"hidden": 64}, training={"window": 64})
+    with pytest.raises(NonFinite, match=r"not finite from the first step on\. Try --init orthogonal"):
+        train(wild, out=tmp_path / "run")
 
 
 def test_what_is_wrong_is_said_before_a_folder_is_made(small, tmp_path):

@@ -89,6 +89,7 @@ def test_anchors_without_a_loss_of_their_own_do_not_count():
 def test_one_sequence_has_no_interval():
     h = horizon(reached(geometric(0.5, batch=1)))
     assert (h.low, h.high, h.decay_low, h.decay_high) == (None, None, None, None)
+    assert h.profile_low == h.profile_high == ()
 
 
 def test_the_interval_covers_what_the_sequences_differ_by():
@@ -96,6 +97,22 @@ def test_the_interval_covers_what_the_sequences_differ_by():
     h = horizon(reached(logs))
     assert 7 < h.low < h.steps < h.high < 30
     assert h.decay_low < h.decay < h.decay_high
+
+
+def test_the_interval_of_each_lag_brackets_the_profile():
+    logs = torch.stack([geometric(f, batch=1)[0, :, 0] for f in torch.linspace(0.4, 0.8, 20)], -1)[None]
+    h = horizon(reached(logs))
+    assert len(h.profile_low) == len(h.profile_high) == len(h.profile) == LAGS + 1
+    assert h.profile_low[0] == h.profile[0] == h.profile_high[0] == 0  # the reference is 1 in each sequence
+    for l, (low, middle, high) in enumerate(zip(h.profile_low, h.profile, h.profile_high, strict=True)):
+        if l:
+            assert l * math.log(0.4) < low < middle < high < l * math.log(0.8)
+
+
+def test_identical_sequences_leave_each_lag_no_interval():
+    logs = geometric(0.6, anchors=1, batch=1).expand(-1, -1, 8)
+    h = horizon(reached(logs))
+    assert h.profile_low == h.profile == h.profile_high
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says():

@@ -1,12 +1,15 @@
 """A checkpoint comes back bit for bit, or is refused by name."""
 
+import hashlib
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
+from retrograd import runs
 from retrograd.errors import RunError, SaveFailed, UnknownName
 from retrograd.training import checkpoint
 
@@ -29,43 +32,106 @@ def test_weights_come_back_bit_for_bit_tied_ones_too(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
-def test_the_last_and_the_best_are_kept(tmp_path):
-    for step, best in ((1, True), (2, False), (3, True), (4, False), (5, False)):
+def test_the_last_two_and_the_best_are_kept(tmp_path):
+    for step, best in ((1, True), (2, True), (3, False), (4, False), (5, False)):
         checkpoint.save(tmp_path, Tied(), step=step, best=best, info={})
-    assert sorted(p.name for p in tmp_path.glob("step-*")) == ["step-000003", "step-000005"]
-    assert checkpoint.find(tmp_path).step == 3
+    assert sorted(p.name for p in tmp_path.glob("step-*")) == ["step-000002", "step-000004", "step-000005"]
+    assert checkpoint.find(tmp_path).step == 2
     assert checkpoint.find(tmp_path, "last").step == 5
+    assert checkpoint.pointed(tmp_path).newest_first == ["step-000005", "step-000004", "step-000002"]
 
 
-def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_step_that_comes_twice_does_not_overwrite_the_one_that_is_kept(tmp_path):
+    first, second = Tied(), Tied()
+    checkpoint.save(tmp_path, first, step=3, best=True, info={})
+    again = checkpoint.save(tmp_path, second, step=3, best=False, info={})
+    assert again.path.name == "step-000003.2"
+    restored = Tied()
+    checkpoint.restore(checkpoint.find(tmp_path), restored)
+    assert torch.equal(restored.embedding.weight, first.embedding.weight)
+
+
+def test_a_checkpoint_that_was_whole_before_the_pointer_named_it_is_written_anew(tmp_path):
+    checkpoint.save(tmp_path, Tied(), step=1, best=True, info={})
+    (tmp_path / "step-000002").mkdir()
+    assert checkpoint.save(tmp_path, Tied(), step=2, best=False, info={}).path.name == "step-000002"
+    assert checkpoint.find(tmp_path, "last").step == 2
+
+
+@pytest.mark.parametrize("failing", ["write_bytes", "rename"])
+def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path, monkeypatch, failing):
     checkpoint.save(tmp_path, Tied(), step=1, best=True, info={})
 
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_model", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(checkpoint.Path, failing, full)
+    with pytest.raises(SaveFailed, match=r"could not be written: No space left .* are intact"):
         checkpoint.save(tmp_path, Tied(), step=2, best=True, info={})
+    monkeypatch.undo()
     assert checkpoint.find(tmp_path).step == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["latest.json", "step-000001"]
 
 
+def test_a_checkpoint_is_synced_before_it_gets_its_name_and_pointed_to_last(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(runs, "sync", lambda path: done.append(path.name))
+    rename, write = Path.rename, runs.write
+    monkeypatch.setattr(Path, "rename", lambda self, to: (done.append(f"-> {to.name}"), rename(self, to))[1])
+    monkeypatch.setattr(runs, "write", lambda path, text: (write(path, text), done.append(path.name)))
+    checkpoint.save(tmp_path, Tied(), step=1, best=True, info={})
+    named = done.index("-> step-000001")
+    assert {"model.safetensors", "training.safetensors", "checkpoint.json", "SHA256SUMS"} < set(done[:named])
+    assert done[named - 1].startswith(".step-000001.")
+    assert done[-1] == "latest.json"
+
+
 def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path):
     path = checkpoint.save(tmp_path, Tied(), step=1, best=True, info={}).path
-    assert sorted(p.name for p in path.iterdir()) == ["checkpoint.json", "model.safetensors"]
+    names = ["SHA256SUMS", "checkpoint.json", "model.safetensors", "training.safetensors"]
+    assert sorted(p.name for p in path.iterdir()) == names
+
+
+def test_the_checksums_are_those_that_sha256sum_reads(tmp_path):
+    path = checkpoint.save(tmp_path, Tied(), step=1, best=True, info={}).path
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=path, check=True, capture_output=True)
+
+
+def test_one_changed_bit_is_found(tmp_path):
+    path = checkpoint.save(tmp_path, Tied(), step=1, best=True, info={}).path
+    for name in ("model.safetensors", "training.safetensors", "checkpoint.json"):
+        raw = (path / name).read_bytes()
+        (path / name).write_bytes(raw[:-2] + bytes([raw[-2] ^ 1]) + raw[-1:])
+        with pytest.raises(RunError, match=f"{name} was cut or altered"):
+            checkpoint.find(tmp_path)
+        (path / name).write_bytes(raw)
+    assert checkpoint.find(tmp_path).step == 1
+
+
+def resealed(path, name, raw):
+    """Another content, with the checksum that belongs to it."""
+    (path / name).write_bytes(raw)
+    lines = (path / "SHA256SUMS").read_text().splitlines()
+    sums = [f"{hashlib.sha256(raw).hexdigest()}  {name}" if line.endswith(name) else line for line in lines]
+    (path / "SHA256SUMS").write_text("\n".join(sums) + "\n")
 
 
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (
-            lambda p: (p / "model.safetensors").write_bytes((p / "model.safetensors").read_bytes()[:50]),
-            "cannot be read",
-        ),
-        (lambda p: (p / "model.safetensors").unlink(), "cannot be read"),
-        (lambda p: (p / "checkpoint.json").write_text("{"), "cannot be read"),
-        (lambda p: (p / "checkpoint.json").write_text('{"schema": 99, "step": 1}'), "has schema 99"),
-        (lambda p: (p.parent / "latest.json").write_text('{"best": "../../elsewhere"}'), "cannot be read"),
+        (lambda p: (p / "model.safetensors").write_bytes(b"cut"), r"model\.safetensors was cut or altered"),
+        (lambda p: (p / "model.safetensors").unlink(), "is missing"),
+        (lambda p: (p / "training.safetensors").write_bytes(b""), r"training\.safetensors was cut or altered"),
+        (lambda p: (p / "SHA256SUMS").unlink(), "cannot be verified"),
+        (lambda p: (p / "SHA256SUMS").write_bytes(b"\xff"), "cannot be verified"),
+        (lambda p: (p / "SHA256SUMS").write_text(""), "was cut or altered"),
+        (lambda p: resealed(p, "checkpoint.json", b"{"), "cannot be read"),
+        (lambda p: resealed(p, "checkpoint.json", b"[1]"), "cannot be read"),
+        (lambda p: resealed(p, "checkpoint.json", b'{"schema": 99, "step": 1}'), "has schema 99"),
+        (lambda p: resealed(p, "model.safetensors", b"foreign"), "cannot be read"),
+        (lambda p: p.rename(p.parent / "elsewhere"), "is not there, though latest.json names it"),
+        (lambda p: p.symlink_to(p.rename(p.parent / "elsewhere")), "is a link"),
+        (lambda p: (p.parent / "latest.json").write_text('{"best": "../../elsewhere"}'), "is not there"),
         (lambda p: (p.parent / "latest.json").write_text("["), "cannot be read"),
         (lambda p: (p.parent / "latest.json").unlink(), "holds no checkpoint yet"),
     ],
@@ -88,17 +154,8 @@ def test_the_pointer_never_leads_out_of_the_folder(tmp_path):
     inside.mkdir(parents=True)
     checkpoint.save(tmp_path, Tied(), step=1, best=True, info={})
     (inside / "latest.json").write_text(json.dumps({"best": "../../step-000001"}))
-    with pytest.raises(RunError, match=r"checkpoints/step-000001 cannot be read"):
+    with pytest.raises(RunError, match=r"checkpoints/step-000001 is not there"):
         checkpoint.find(inside)
-
-
-def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
-    def full(*args: object) -> None:
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr(checkpoint, "save_model", full)
-    with pytest.raises(SaveFailed, match=r"could not be written to .*No space left"):
-        checkpoint.save(tmp_path, Tied(), step=2, best=True, info={})
 
 
 def test_only_the_best_and_the_last_can_be_asked_for(tmp_path):

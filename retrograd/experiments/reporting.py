@@ -1,0 +1,120 @@
+"""The report of a run, written into its folder whenever something is saved and when it ends."""
+
+import math
+import platform
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retrograd import config, runs
+from retrograd.errors import NonFinite, SaveFailed
+from retrograd.experiments import generation, logbook
+from retrograd.experiments.keeping import Keeper
+from retrograd.experiments.measuring import opinion
+from retrograd.experiments.objective import Evaluation, figures
+from retrograd.experiments.work import Work
+from retrograd.models import RecurrentLM, parameters
+from retrograd.reports import Measurement, Report
+from retrograd.runs import Run
+
+SAMPLE, SHORT_SAMPLE = 300, 120  # tokens at the end, and on the way
+SHARE = 0.01  # of the time of a training goes into drawing its page, at most, until it ends
+
+
+@dataclass
+class Reporter:
+    """Writes one run's report.json and report.html."""
+
+    work: Work
+    start: Measurement
+    path: Path  # of the run, as its page names it
+    drawing: float = 0.0  # seconds that the last page took
+    drawn: float = 0.0  # ... that all took
+
+    def write(self, keeper: Keeper, status: str, *, test: Evaluation | None = None, due: bool = True) -> Report:
+        """The report of now. The page is drawn where it is `due` or where its share of the time allows."""
+        report = self.report(keeper, status, test)
+        runs.write(keeper.run.path / "report.json", report.to_json())
+        if due or self.drawn + self.drawing <= SHARE * keeper.place.at.seconds:
+            self._draw(report, keeper.run)
+        return report
+
+    def _draw(self, report: Report, run: Run) -> None:
+        from retrograd.reports import html  # which draws with matplotlib
+
+        begin = time.monotonic()
+        try:
+            runs.write(run.path / "report.html", html.page(report, run=str(self.path)))
+        except SaveFailed:
+            raise
+        except Exception as error:  # no picture is worth a night's training
+            run.event("not drawn", reason=f"{type(error).__name__}: {error}")
+        self.drawing = time.monotonic() - begin
+        self.drawn += self.drawing
+
+    def sample(self, length: int = SHORT_SAMPLE) -> str | None:
+        """What the model writes now, the same prompt and seed each time; None for a task without text
+        and for a model that has exploded."""
+        tokenizer, seed = self.work.task.tokenizer, self.work.settings.training.seed
+        if tokenizer is None:
+            return None
+        with suppress(NonFinite):
+            return generation.sample(self.work.model, tokenizer, length=length, seed=seed)
+        return None
+
+    def report(self, keeper: Keeper, status: str, test: Evaluation | None) -> Report:
+        work, run, latest = self.work, keeper.run, self.work.gauge.latest or self.start
+        lines, best = run.metrics(), keeper.counts.best
+        started = next((e for e in run.events() if e["event"] == "started"), {})
+        validated = {"validation nats": best} if math.isfinite(best) else {}
+        return Report(
+            title=name(work.settings),
+            subject=subject(work.settings, work.model, work.need, known=work.need_is_known),
+            measurements={"start": self.start} | ({} if latest is self.start else {"end": latest}),
+            findings=opinion(latest, work.settings, need=work.need, known=work.need_is_known),
+            figures=validated | (figures(test, work.task.unit, hits=work.task.hits) if test else {}),
+            samples=logbook.samples(lines),
+            status=status,
+            curves=logbook.curves(lines),
+            config=work.settings.model_dump(mode="json", exclude_none=True),
+            environment={**started.get("environment", {}), "data sha256": started.get("data")},
+            happenings=logbook.happenings(run),
+        )
+
+
+def name(settings: config.Config) -> str:
+    stem = Path(settings.data.train[0]).stem if settings.data.train else settings.task
+    return f"{stem} {settings.model.cell}"
+
+
+def subject(settings: config.Config, model: RecurrentLM, need: int, *, known: bool) -> dict[str, Any]:
+    """What was measured, in words for the report."""
+    m = settings.model
+    return {
+        "task": settings.task,
+        "cell": m.cell,
+        "hidden": m.hidden,
+        "layers": m.layers,
+        "init": m.init,
+        "parameters": parameters(model),
+        **({"window": settings.training.window} if settings.task == "language" else {}),
+        "need": need,
+        "need is": "known" if known else "assumed: the window",
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Hardware and versions, for whoever wants to repeat the run."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "retrograd": version("retrograd"),
+    }

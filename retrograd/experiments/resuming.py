@@ -1,0 +1,105 @@
+"""A run taken up again: from its last checkpoint, on the same data, with the same tokenizer and settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from retrograd import config, runs
+from retrograd.errors import RunError, UsageError
+from retrograd.experiments.keeping import Keeper, rollback
+from retrograd.experiments.reporting import environment
+from retrograd.experiments.work import Work, prepare
+from retrograd.reports import Measurement, Report
+from retrograd.runs import Run
+from retrograd.tasks import tokenizers
+
+BUDGETS = {"steps", "minutes", "epochs"}
+CHANGEABLE = BUDGETS | {"threads", "device", "backend"}
+EXACT = ("torch", "machine", "threads")  # what must be the same for the same bits
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A run as its last checkpoint left it, ready to go on."""
+
+    keeper: Keeper
+    start: Measurement
+    notes: tuple[str, ...]
+
+
+def reopen(run: Run, changes: Mapping[str, Any]) -> Settled:
+    """Read the run back. Raises RunError where it cannot go on, UsageError where it has finished."""
+    _refuse_other(changes)
+    notes, before = run.mend(), run.config()
+    _refuse_finished(run, changes)
+    settings = config.make(config.merge(before.model_dump(exclude_none=True), changes))
+    file = run.path / "tokenizer.json"
+    work = prepare(settings, tokenizers.load(file) if file.is_file() else None)
+    started = next((e for e in run.events() if e["event"] == "started"), {})
+    if started.get("data") != work.task.fingerprint:
+        raise RunError(f"The data of {run.path} is not what it began with; a resumed run must see the same text.")
+    keeper = Keeper(run, work, rollback(settings, run))
+    point, reasons = keeper.newest_whole()
+    notes += [f"{reason} The one before it is used." for reason in reasons]
+    keeper.put_back(point)
+    if work.budget.progress(keeper.place.at) >= 1 and run.status() == "finished":
+        raise UsageError(f"{run.path} has used up its budget ({_budget(before)}). Give a larger one, such as --steps.")
+    start = _looks(run, work, notes)
+    notes += _inexact(before, keeper, started.get("environment", {}))
+    if settings != before:
+        runs.write(run.path / "config.toml", config.dump(work.settings))
+    run.back(point.step)
+    now = environment()
+    run.event("resumed", step=point.step, process=runs.this_process(), changes=changes, notes=notes, environment=now)
+    return Settled(keeper, start, (f"Goes on from step {point.step:,}.", *notes))
+
+
+def _refuse_other(changes: Mapping[str, Any]) -> None:
+    given = [f"{section}.{key}" for section, values in changes.items() for key in values]
+    other = [key for key in given if key not in {f"training.{name}" for name in CHANGEABLE}]
+    if other:
+        raise UsageError(
+            f"A resumed run keeps its own config; got {', '.join(other)}. Only its budget, threads, device and backend "
+            f"can be changed; for the rest start a new run with --config RUN/config.toml."
+        )
+
+
+def _refuse_finished(run: Run, changes: Mapping[str, Any]) -> None:
+    if run.status() == "finished" and not BUDGETS & changes.get("training", {}).keys():
+        raise UsageError(f"{run.path} has finished; there is nothing to resume. Give a larger budget, such as --steps.")
+
+
+def _looks(run: Run, work: Work, notes: list[str]) -> Measurement:
+    """The measurement from the start, and the gauge set to the latest one, as the report has them."""
+    try:
+        report = Report.from_json((run.path / "report.json").read_text(encoding="utf-8"))
+        start = report.measurements["start"]
+        work.gauge.latest = report.measurements.get("end", start)
+        return start
+    except (OSError, UnicodeDecodeError, KeyError, RunError) as error:
+        notes.append(f"report.json cannot be read ({error}), so 'start' in the report is the reach of now.")
+        return work.gauge.take(0, whole=True)
+
+
+def _inexact(before: config.Config, keeper: Keeper, environment_then: Mapping[str, Any]) -> list[str]:
+    """Why the rest will not be, bit for bit, what an unbroken run would have been."""
+    then, now = before.training, keeper.work.settings.training
+    reasons = [
+        f"{key} was {environment_then.get(key)} and is {value}"
+        for key, value in environment().items()
+        if key in EXACT and environment_then.get(key) != value
+    ]
+    reasons += [
+        f"{key} was {getattr(then, key)} and is {getattr(now, key)}"
+        for key in ("device", "backend", *sorted(BUDGETS))
+        if getattr(then, key) != getattr(now, key)
+    ]
+    if now.minutes is not None:
+        left = now.minutes * (1 - keeper.work.budget.progress(keeper.place.at))
+        reasons.append(f"the budget is in minutes, of which {left:.2g} remain")
+    return [f"Not bit for bit what an unbroken run gives: {'; '.join(reasons)}."] if reasons else []
+
+
+def _budget(settings: config.Config) -> str:
+    t = settings.training
+    return next(f"{getattr(t, name):g} {name}" for name in ("steps", "minutes", "epochs") if getattr(t, name))

@@ -1,0 +1,97 @@
+"""What one training works with: the task, the model, its optimiser, and the gauge that looks at it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retrograd import config
+from retrograd.experiments import build, weights
+from retrograd.experiments.measuring import Gauge
+from retrograd.models import RecurrentLM
+from retrograd.tasks import Task, make_task
+from retrograd.tasks.tokenizers import Tokenizer
+from retrograd.training.optimizers import make_optimizer
+from retrograd.training.schedules import Budget, Schedule, make_schedule
+
+DEFAULT_MINUTES = 5.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """Built from a config of which nothing is left open."""
+
+    settings: config.Config
+    task: Task
+    model: RecurrentLM
+    device: torch.device
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    gauge: Gauge
+
+    @property
+    def budget(self) -> Budget:
+        t = self.settings.training
+        return Budget(t.minutes, t.steps, t.epochs)
+
+    @property
+    def need(self) -> int:
+        """Steps back that the task needs, or else the window."""
+        return self.task.need or self.settings.training.window
+
+    @property
+    def need_is_known(self) -> bool:
+        return self.task.need is not None
+
+
+def prepare(settings: config.Config, tokenizer: Tokenizer | None = None) -> Work:
+    """Seeds torch's global random state, from which the weights are drawn. Raises UsageError.
+
+    `tokenizer`: the one of a run that goes on.
+    """
+    settings = resolve(settings)
+    task = make_task(settings, tokenizer)
+    torch.manual_seed(settings.training.seed)
+    device = build.device(settings.training.device)
+    model = build.build(settings, task.vocabulary).to(device)
+    settings = _with(settings, backend=model.stack.backend, device=str(device))
+    if settings.model.weights and tokenizer is None:
+        weights.load_into(model, weights.read(settings.model.weights))
+    t = settings.training
+    optimizer = make_optimizer(
+        t.optimizer, model.parameters(), lr=t.lr, momentum=t.momentum, betas=t.betas, weight_decay=t.weight_decay or 0.0
+    )
+    schedule = make_schedule(t.schedule, warmup=t.warmup, divide_by=t.divide_by, divide_after=t.divide_after)
+    gauge = Gauge(model, task.probe().to(device), settings.measure)
+    return Work(settings, task, model, device, optimizer, schedule, gauge)
+
+
+def resolve(settings: config.Config) -> config.Config:
+    """Leave nothing open: a start, a budget, the number of threads, absolute paths."""
+    t, d, m = settings.training, settings.data, settings.model
+    if t.threads is not None:
+        torch.set_num_threads(t.threads)
+    init = m.init or ("forget_bias=1" if m.cell == "lstm" else "default")
+    # as an L2 penalty, which the other optimisers make of it, 0.1 would keep a model from learning at all
+    decay = t.weight_decay if t.weight_decay is not None else 0.1 if t.optimizer == "adamw" else 0.0
+    budget = {} if t.minutes or t.steps or t.epochs else {"minutes": DEFAULT_MINUTES}
+    paths = {
+        "train": tuple(map(_absolute, d.train)),
+        "valid": d.valid and _absolute(d.valid),
+        "test": d.test and _absolute(d.test),
+    }
+    sections = {
+        "data": d.model_copy(update=paths),
+        "model": m.model_copy(update={"init": init, "weights": m.weights and _absolute(m.weights)}),
+    }
+    settings = settings.model_copy(update=sections)
+    return _with(settings, threads=torch.get_num_threads(), weight_decay=decay, **budget)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+def _with(settings: config.Config, **changes: Any) -> config.Config:
+    return settings.model_copy(update={"training": settings.training.model_copy(update=changes)})

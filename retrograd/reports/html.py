@@ -1,0 +1,228 @@
+"""A report as one page of HTML that needs nothing else: no script, no font, no picture from anywhere.
+
+Pictures are SVG inside the page, text that can be read aloud and searched; the page follows the reader's light or dark
+theme, prints, and fits a telephone. What a model wrote is somebody's text: it is escaped, and control characters show.
+"""
+
+import math
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from retrograd import runs
+from retrograd.diagnosis import Finding, Remedy
+from retrograd.errors import UsageError
+from retrograd.reports import words
+from retrograd.reports.plots import FIGURES, eigenvalues, gates
+from retrograd.reports.plots.colours import DARK, LIGHT
+from retrograd.reports.plots.files import inline
+from retrograd.reports.report import Report
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+GENERATOR = '<meta name="generator" content="Retrograd">'  # how a page of ours is known
+REFRESH = 60  # seconds, while the run goes on
+PLACEHOLDER = "RUN"  # in commands, where the run's folder is not known
+STATUS = {
+    "running": "Training goes on; this page was written at step {step:,} and is read again every minute.",
+    "finished": "Training has finished, after {step:,} steps.",
+    "preempted": "Training was preempted at step {step:,}; it can be resumed.",
+    "interrupted": "Training was interrupted at step {step:,}; it can be resumed.",
+    "failed": "Training failed at step {step:,}.",
+}
+
+
+class Verdict(NamedTuple):
+    finding: Finding
+    commands: tuple[str, ...]  # that prove the remedy
+
+
+class Table(NamedTuple):
+    heads: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+def page(report: Report, *, run: str = "") -> str:
+    """The whole page; `run` is the run's folder, as the commands on the page name it.
+
+    >>> Path("report.html").write_text(page(report, run="runs/first"), encoding="utf-8")
+    """
+    step, pictures = words.last_step(report), inline(report)
+    status = STATUS.get(report.status, "Written at step {step:,}.")
+    return _template().render(
+        report=report,
+        generator=GENERATOR,
+        refresh=REFRESH if report.status == "running" else None,
+        status=status.format(step=step),
+        step=step,
+        palette={"light": LIGHT, "dark": DARK},
+        keys=list(_keys(report)),
+        verdicts=[Verdict(f, _proof(f.remedy, run)) for f in report.findings],
+        looked=bool(report.measurements),
+        pictures=pictures,
+        absent=[plot.alt(report) for name, plot in FIGURES.items() if name not in pictures],
+        plots=FIGURES,
+        horizons=_horizons(report),
+        conditions=[words.conditions(m.horizon) for m in list(report.measurements.values())[-1:]],
+        gates=_gates(report),
+        memory=_memory(report),
+        blocks=_blocks(report),
+        happenings=[(_when(h.time), h.name, _pairs(h.details)) for h in report.happenings],
+        config=list(flat(report.config)),
+        environment=list(flat(report.environment)),
+        subject=list(flat(report.subject)),
+    )
+
+
+def write(report: Report, file: str | Path, *, run: str = "", force: bool = False) -> Path:
+    """Write the page. Raises UsageError where a file is that is no such page, unless it may be written over."""
+    file = Path(file)
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder; the page needs the name of a file, such as {file / 'report.html'}.")
+    if file.exists() and not force and GENERATOR.encode() not in file.read_bytes()[:1000]:
+        raise UsageError(f"{file} is no page of Retrograd's. Name another file, or write over it with --force.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    runs.write(file, page(report, run=run))
+    return file
+
+
+def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as pairs: ("model.hidden", "256")."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", shown(value)
+
+
+def shown(value: Any) -> str:
+    """A setting as a person would write it."""
+    match value:
+        case None:
+            text = "not set"
+        case bool():
+            text = "yes" if value else "no"
+        case float():
+            text = words.number(value)
+        case int():
+            text = f"{value:,}" if abs(value) >= 10_000 else str(value)
+        case Mapping():
+            text = _pairs(value) or "empty"
+        case list() | tuple():
+            text = ", ".join(map(shown, value)) or "empty"
+        case _:
+            text = str(value)
+    return text
+
+
+def _keys(report: Report) -> Iterator[tuple[str, str, str]]:
+    """The figures that a reader looks for first: name, value and a word beside it."""
+    for _name, m in list(report.measurements.items())[-1:]:
+        h = m.horizon
+        yield "horizon", f"{h}", f"steps back{words.interval(h)}"
+        yield "decay", "not measured" if math.isnan(h.decay) else f"{h.decay:.3g}", f"per step{words.spread(h)}"
+    needs = {"need": "steps back, for the task", "window": "steps of training"}
+    for name, beside in needs.items():
+        if isinstance(report.subject.get(name), int):
+            yield name, shown(report.subject[name]), beside
+    for name, x in report.figures.items():
+        yield name, words.number(x), ""
+
+
+def _proof(remedy: Remedy | None, run: str) -> tuple[str, ...]:
+    """The commands that train again with the remedy and set both runs side by side."""
+    if remedy is None:
+        return ()
+    folder = run.rstrip("/") or run or PLACEHOLDER
+    folder = f"./{folder}" if folder.startswith("-") else folder
+    other = f"{folder}-{remedy.name}"
+    try:
+        option = remedy.option
+    except KeyError:  # a remedy that a later version has
+        return ()
+    config, both = shlex.quote(f"{folder}/config.toml"), f"{shlex.quote(folder)} {shlex.quote(other)}"
+    return (
+        f"retrograd train --config {config} {option} --out {shlex.quote(other)}",
+        f"retrograd runs compare {both}",
+    )
+
+
+def _horizons(report: Report) -> Table:
+    rows = [
+        (
+            name,
+            f"{m.step:,}",
+            f"{m.horizon}{words.interval(m.horizon)}",
+            words.decay(m.horizon) + words.spread(m.horizon),
+        )
+        for name, m in report.measurements.items()
+    ]
+    return Table(("measured at", "step", "horizon", "decay"), rows)
+
+
+def _gates(report: Report) -> Table:
+    """Means and shares of every non-linearity, first and last measurement."""
+    names = gates.named(report)
+    rows: list[tuple[str, ...]] = []
+    for line in gates.lines(report):
+        means = [line.mean[name] for name in names]
+        shares, dead = [line.saturated[name] for name in names], [line.dead[name] for name in names]
+        rows.append(
+            (
+                line.layer,
+                line.gate,
+                gates.change(means, words.rounded),
+                gates.change(shares, words.percent),
+                gates.change(dead, words.percent),
+            )
+        )
+    return Table(("layer", "gate", "mean", "saturated", "dead"), rows)
+
+
+def _memory(report: Report) -> Table:
+    rows = []
+    for layer, times in gates.memory(report):
+        low, middle, high = (gates.change([three[i] for three in times.values()], words.rounded) for i in range(3))
+        rows.append((layer, low, middle, high))
+    return Table(("layer", "memory in steps, 10 %", "median", "90 %"), rows)
+
+
+def _blocks(report: Report) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for panel in eigenvalues.panels(report):
+        found = panel.blocks.values()
+        radius = gates.change([block.radius for block in found], words.rounded)
+        sigma = gates.change([block.sigma_max for block in found], words.rounded)
+        rows.append((panel.layer, panel.gate, radius, sigma))
+    return Table(("layer", "gate", "spectral radius", "largest singular value"), rows)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {text}" for name, text in flat(values))
+
+
+def _when(seconds: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+    except (ValueError, OverflowError, OSError):
+        return words.number(seconds)
+
+
+@cache
+def _template() -> "Template":
+    from importlib.resources import files
+
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    def finalize(value: Any) -> Any:
+        return words.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        autoescape=True, finalize=finalize, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(files("retrograd.reports").joinpath("page.html.j2").read_text(encoding="utf-8"))

@@ -1,0 +1,66 @@
+"""Pictures of a report, by name, each with its words and its rows.
+
+    >>> FIGURES["reach"].alt(report)
+    'At end the horizon is 47 (40 to 55) steps: ...'
+
+`inline` draws them for a page that follows the reader's theme; `export` as files for papers and slides.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from retrograd.reports.plots import curves, eigenvalues, gates, heat, reach, training
+from retrograd.reports.plots.curves import Row
+from retrograd.reports.plots.frame import Colours
+from retrograd.reports.report import Report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["FIGURES", "Plot", "measured"]
+
+
+class Plot(NamedTuple):
+    title: str
+    draw: "Callable[[Report, Colours], Figure]"
+    alt: Callable[[Report], str]  # in words, with its numbers
+    rows: Callable[[Report], Iterator[Row]]  # the names of the columns, then the report's own numbers
+
+
+FIGURES = {
+    "reach": Plot("How far back the gradient reaches", reach.reach, reach.reach_alt, reach.reach_rows),
+    "horizon": Plot("The horizon through training", reach.horizon, reach.horizon_alt, reach.horizon_rows),
+    "loss": Plot(
+        "Training and validation loss",
+        training.loss,
+        training.loss_alt,
+        lambda report: curves.curve_rows(report, "loss", "validation"),
+    ),
+    "gradient-norm": Plot(
+        "The norm of the gradient",
+        training.gradient_norm,
+        training.gradient_norm_alt,
+        lambda report: curves.curve_rows(report, "gradient norm", "clipped"),
+    ),
+    "speed": Plot(
+        "Speed and learning rate",
+        training.speed,
+        training.speed_alt,
+        lambda report: curves.curve_rows(report, "tokens per second", "learning rate"),
+    ),
+    "heat-map": Plot("Each loss's gradient at each state", heat.heat_map, heat.heat_map_alt, heat.heat_map_rows),
+    "gates": Plot("Gates, saturation and memory", gates.gates, gates.gates_alt, gates.gates_rows),
+    "eigenvalues": Plot(
+        "Eigenvalues of the recurrent weights",
+        eigenvalues.eigenvalues,
+        eigenvalues.eigenvalues_alt,
+        eigenvalues.eigenvalues_rows,
+    ),
+}
+
+
+def measured(name: str, report: Report) -> bool:
+    """Has the picture of that name anything to show?"""
+    rows = FIGURES[name].rows(report)
+    next(rows)
+    return next(rows, None) is not None

@@ -1,0 +1,111 @@
+"""Numbers and other people's text, as a reader sees them.
+
+number    1.549, 12,345, NaN            spread, interval    " (12 to 14)"
+visible   a text whose control characters, lone surrogates and reading directions show instead of act
+"""
+
+import math
+import re
+import unicodedata
+
+from retrograd.measures import Horizon
+from retrograd.reports.report import Report
+
+NAMES = {math.inf: "infinite", -math.inf: "minus infinity"}
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def number(x: float) -> str:
+    if not math.isfinite(x):
+        return NAMES.get(x, "NaN")
+    return f"{x:,.0f}" if (x == int(x) or abs(x) >= 1e4) and abs(x) < 1e15 else f"{x:.4g}"
+
+
+def power(exponent: float) -> str:
+    """A power of ten from its exponent: 10⁻³, or as a plain number where that is short."""
+    if not math.isfinite(exponent):
+        return {math.inf: "infinite", -math.inf: "0"}.get(exponent, "NaN")
+    if -3 < exponent < 4:
+        return number(float(f"{10**exponent:.3g}"))
+    whole = math.floor(exponent + 1e-9)
+    mantissa = 10 ** (exponent - whole)
+    digits = str(whole).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{digits}" if abs(mantissa - 1) < 0.05 else f"{mantissa:.1f}·10{digits}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f}\u00a0%" if math.isfinite(share) else number(share)
+
+
+def rounded(x: float) -> str:
+    """Three digits: 0.51, 12.8, 1,340."""
+    return number(float(f"{x:.3g}"))
+
+
+def count(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
+
+
+def interval(h: Horizon) -> str:
+    """The horizon's, such as " (12 to 14)"; nothing where there is none."""
+    if h.low is None or h.high is None or h.censored:
+        return ""
+    return f" ({h.low} to {'>' if h.high >= h.longest else ''}{h.high})"
+
+
+def decay(h: Horizon) -> str:
+    return "decay not measured" if math.isnan(h.decay) else f"{h.decay:.3g} per step"
+
+
+def spread(h: Horizon) -> str:
+    """The decay's interval."""
+    if h.decay_low is None or h.decay_high is None or math.isnan(h.decay):
+        return ""
+    return f" ({h.decay_low:.3g} to {h.decay_high:.3g})"
+
+
+def conditions(h: Horizon) -> str:
+    """What a horizon was counted over."""
+    first, last = h.fitted
+    counted = (
+        f"{len(h.anchors)} losses"
+        if h.per_step
+        else "the summed loss, counted from the last step, whose lags cannot be told apart"
+        if h.summed
+        else "the one loss, at the last step"
+    )
+    readout = ""
+    if h.readout is not None:
+        readout = f" The read-out, lag 0 to 1, is told apart: a factor of {number(h.readout)}."
+    return (
+        f"The horizon is the last lag with at least {h.threshold:g} of the gradient at lag {h.reference}; median over "
+        f"{counted} and {count(h.sequences, 'sequence')}; decay fitted over the lags {first} to {last}.{readout}"
+    )
+
+
+def last_step(report: Report) -> int:
+    """The last step of training that the report knows of."""
+    steps = [m.step for m in report.measurements.values()] + [s.step for s in report.samples]
+    return max([0, *steps, *(curve.steps[-1] for curve in report.curves.values() if curve.steps)])
+
+
+def visible(text: str) -> str:
+    r"""The text with what would act on a page (or that UTF-8 cannot hold) written out.
+
+    >>> visible("a\x00b")
+    'a␀b'
+    """
+    return UNSEEN.sub(_shown, text.replace("\r\n", "\n"))
+
+
+def _shown(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def one_line(text: str, *, most: int = 60) -> str:
+    """A name of somebody's choosing, short enough for a picture's label."""
+    plain = visible("".join(" " if unicodedata.category(c) == "Zs" or c in "\n\t" else c for c in text))
+    return plain if len(plain) <= most else plain[: most - 1] + "…"

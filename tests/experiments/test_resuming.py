@@ -1,0 +1,218 @@
+"""A run that was stopped and goes on ends in the same bits as one that was not."""
+
+import json
+import os
+from dataclasses import asdict
+from itertools import islice
+
+import pytest
+import torch
+
+from retrograd import config, runs
+from retrograd.cells import CELLS
+from retrograd.errors import NonFinite, RunError, UsageError
+from retrograd.experiments.events import Finished, Note, Progress
+from retrograd.experiments.training import resume, resuming, train, training
+from retrograd.training import checkpoint
+from retrograd.training.optimizers import OPTIMIZERS
+from tests.experiments.test_training import EXPLODING, changed
+
+RECALL = {"task": "recall", "recall": {"gap": 4, "symbols": 3}, "data": {"train": ()}}
+KINDS = [
+    *({"model": {"cell": cell, "layers": 2, "dropout": 0.3}} for cell in CELLS),
+    *({"training": {"optimizer": name, "lr": 0.001}} for name in OPTIMIZERS),
+    {"training": {"carry": "document"}, "data": {"document_separator": "\n"}},
+    {
+        "training": {"schedule": "divide", "divide_after": 0},
+        "data": {"level": "word"},
+        "model": {"tied": True, "embedding": 16},
+    },
+    {"training": {"patience": 1, "validate_every": 7}},
+    RECALL,
+]
+
+
+def tensors(run: runs.Run) -> dict[str, bytes]:
+    """The weights and all that training would go on from, of the last checkpoint and the best."""
+    pointer = checkpoint.pointed(run.checkpoints)
+    files = [(name, file) for name in (pointer.last, pointer.best) for file in ("model", "training")]
+    return {f"{name}/{file}": (run.checkpoints / name / f"{file}.safetensors").read_bytes() for name, file in files}
+
+
+def killed(settings: config.Config, path, steps: int) -> runs.Run:
+    """A run whose process vanished after so many steps, with a checkpoint some steps before."""
+    events = training(settings, out=path)
+    shown = (event for event in events if isinstance(event, Progress))
+    list(islice(shown, steps))
+    return runs.Run(path)  # the generator is dropped where it stands: nothing more is written
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_what_was_killed_and_goes_on_ends_in_the_same_bits(small, tmp_path, kind):
+    settings = changed(changed(small, training={"steps": 23, "validate_every": 5}), **kind)
+    whole = train(settings, out=tmp_path / "whole")
+    run = killed(settings, tmp_path / "killed", 13)
+    assert run.status() == "killed"
+    resumed = resume(run.path)
+    assert tensors(resumed.run) == tensors(whole.run)
+    assert resumed.test == whole.test
+    assert resumed.best == whole.best
+    assert resumed.sample == whole.sample
+    timed = {"seconds", "tokens_per_second", "low", "high", "horizon", "beyond", "decay"}
+    logs = [[{k: v for k, v in line.items() if k not in timed} for line in r.run.metrics()] for r in (whole, resumed)]
+    assert [line for line in logs[0] if len(line) > 1] == [line for line in logs[1] if len(line) > 1]
+    starts = [runs.to_json(asdict(r.report.measurements["start"])) for r in (whole, resumed)]
+    assert starts[0] == starts[1]
+    assert set(config.read(run.path / "config.toml")) == set(config.read(whole.run.path / "config.toml"))
+
+
+def test_a_run_may_be_killed_again_and_again(small, tmp_path):
+    settings = changed(small, training={"steps": 23, "validate_every": 2})
+    whole = train(settings, out=tmp_path / "whole")
+    run = killed(settings, tmp_path / "killed", 3)
+    for _ in range(5):
+        events = resuming(run.path)
+        list(islice((e for e in events if isinstance(e, Progress)), 4))
+        del events
+    assert tensors(resume(run.path).run) == tensors(whole.run)
+
+
+def test_a_run_that_was_preempted_goes_on(small, tmp_path):
+    whole = train(small, out=tmp_path / "whole")
+    asked = iter([False] * 7)
+    *_, stopped = training(small, out=tmp_path / "run", stop=lambda: next(asked, True))
+    assert stopped.status == "preempted"
+    assert tensors(resume(tmp_path / "run").run) == tensors(whole.run)
+
+
+def test_a_run_that_was_stopped_while_it_was_tested_goes_on_with_the_test(small, tmp_path):
+    events = training(small, out=tmp_path / "run")
+    shown = [event for event in islice(events, 31)]  # the plan, and thirty steps
+    assert shown[-1].step.index == 30
+    del events
+    assert resume(tmp_path / "run").test is not None
+
+
+def test_going_back_survives_a_kill(small, tmp_path):
+    settings = changed(changed(small, **EXPLODING), training={"steps": 60, "validate_every": 4})
+    whole = train(settings, out=tmp_path / "whole")
+    run = killed(settings, tmp_path / "killed", 9)
+    assert checkpoint.pointed(run.checkpoints).returns == ("step-000000",)
+    assert tensors(resume(run.path).run) == tensors(whole.run)
+
+
+def test_it_says_from_where_it_goes_on_and_why_it_may_differ(small, tmp_path):
+    settings = changed(small, training={"steps": 23, "validate_every": 5})
+    run = killed(settings, tmp_path / "run", 13)
+    notes = [e.text for e in resuming(run.path, changes={"training": {"steps": 40}}) if isinstance(e, Note)]
+    assert notes == ["Goes on from step 10.", "Not bit for bit what an unbroken run gives: steps was 23 and is 40."]
+    assert run.config().training.steps == 40
+    assert [e for e in run.events() if e["event"] == "resumed"][0]["step"] == 10
+
+
+def test_minutes_go_on_for_the_time_that_remains(small, tmp_path):
+    settings = config.make(config.merge(small.model_dump(exclude_none=True), {"training": {"minutes": 0.05}}))
+    run = killed(settings, tmp_path / "run", 40)
+    saved = checkpoint.find(run.checkpoints, "last").info["at"]["seconds"]
+    events = list(resuming(run.path))
+    [note] = [e.text for e in events if isinstance(e, Note) and "minutes" in e.text]
+    assert f"the budget is in minutes, of which {0.05 - saved / 60:.2g} remain" in note
+    steps = [e.step for e in events if isinstance(e, Progress)]
+    assert saved <= steps[0].seconds
+    assert 3.0 <= steps[-1].seconds < 3.5
+
+
+def test_a_finished_run_goes_on_only_with_a_larger_budget(small, tmp_path):
+    run = train(small, out=tmp_path / "run").run
+    before = sorted((p, p.stat().st_mtime_ns) for p in run.path.rglob("*") if p.name != ".lock")
+    with pytest.raises(UsageError, match=r"has finished; there is nothing to resume"):
+        resume(run.path)
+    with pytest.raises(UsageError, match=r"has used up its budget \(30 steps\)"):
+        resume(run.path, changes={"training": {"steps": 30}})
+    assert sorted((p, p.stat().st_mtime_ns) for p in run.path.rglob("*") if p.name != ".lock") == before
+    more = resume(run.path, changes={"training": {"steps": 35}})
+    assert (more.steps, more.run.status()) == (35, "finished")
+
+
+def test_only_the_budget_and_the_machine_can_be_changed(trained):
+    with pytest.raises(UsageError, match=r"keeps its own config; got model.hidden"):
+        resume(trained.run.path, changes={"model": {"hidden": 3}, "training": {"steps": 50}})
+
+
+def test_another_text_is_refused(small, tmp_path, text):
+    copy = tmp_path / "copy.txt"
+    copy.write_text(text.read_text())
+    run = killed(changed(small, data={"train": [str(copy)]}), tmp_path / "run", 5)
+    copy.write_text(text.read_text().replace("cat", "cow"))
+    with pytest.raises(RunError, match="is not what it began with; a resumed run must see the same text"):
+        resume(run.path)
+
+
+def test_a_run_that_is_being_written_is_refused_by_name(small, tmp_path):
+    events = training(small, out=tmp_path / "run")
+    next(events)
+    with pytest.raises(RunError, match=f"is being written by process {os.getpid()} on the machine"):
+        resume(tmp_path / "run")
+    events.close()
+    assert isinstance(resume(tmp_path / "run"), Finished)
+
+
+def test_a_spoilt_checkpoint_is_named_and_the_one_before_it_used(small, tmp_path):
+    settings = changed(small, training={"validate_every": 5})
+    whole = train(settings, out=tmp_path / "whole")
+    run = killed(settings, tmp_path / "run", 18)
+    spoilt = run.checkpoints / checkpoint.pointed(run.checkpoints).last / "training.safetensors"
+    spoilt.write_bytes(spoilt.read_bytes()[:-9])
+    events = list(resuming(run.path))
+    notes = [e.text for e in events if isinstance(e, Note)]
+    assert notes[0] == "Goes on from step 10."
+    assert notes[1].endswith(
+        "was cut or altered since it was written: its checksum differs. The one before it is used."
+    )
+    assert tensors(run) == tensors(whole.run)
+
+
+def test_where_no_checkpoint_is_whole_the_newest_is_named(small, tmp_path):
+    run = killed(small, tmp_path / "run", 3)
+    for file in run.checkpoints.glob("step-*/model.safetensors"):
+        file.write_bytes(b"")
+    with pytest.raises(RunError, match=r"step-000003/model.safetensors was cut or altered|step-0+\d+"):
+        resume(run.path)
+
+
+def test_a_torn_log_is_mended_and_said(small, tmp_path):
+    run = killed(small, tmp_path / "run", 15)
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 16, "lo')
+    notes = [e.text for e in resuming(run.path) if isinstance(e, Note)]
+    assert any("The last line of metrics.jsonl was cut" in note for note in notes)
+    assert run.status() == "finished"
+    for line in (run.path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
+def test_a_report_that_cannot_be_read_does_not_hinder(small, tmp_path):
+    run = killed(small, tmp_path / "run", 8)
+    (run.path / "report.json").write_text("{")
+    notes = [e.text for e in resuming(run.path) if isinstance(e, Note)]
+    assert any("report.json cannot be read" in note for note in notes)
+
+
+def test_a_failed_run_can_be_taken_up_again(small, tmp_path):
+    settings = changed(changed(small, **EXPLODING), training={"returns": 0})
+    with pytest.raises(NonFinite):
+        train(settings, out=tmp_path / "run")
+    with pytest.raises(NonFinite):
+        resume(tmp_path / "run")
+    assert runs.Run(tmp_path / "run").status() == "failed"
+
+
+def test_the_threads_are_those_of_the_run_or_it_says_so(small, tmp_path, monkeypatch):
+    run = killed(small, tmp_path / "run", 3)
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    next(resuming(run.path))
+    assert asked == [1]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    notes = [e.text for e in islice(resuming(run.path, changes={"training": {"threads": 2}}), 4) if isinstance(e, Note)]
+    assert "Not bit for bit what an unbroken run gives: threads was 1 and is 2." in notes

@@ -1,0 +1,356 @@
+"""Reports of every kind to draw: full, empty, big, censored, broken by NaN, of one layer and of two, of each cell."""
+
+import dataclasses
+import math
+import random
+
+from retrograd.diagnosis import Finding, Remedy
+from retrograd.measures import (
+    BlockSpectrum,
+    Contributions,
+    Horizon,
+    LayerSaturation,
+    LayerSpectrum,
+    Saturation,
+    Spectrum,
+)
+from retrograd.reports import Curve, Happening, Measurement, Report, Sample
+
+GATES = {"LSTM": "ifgo", "GRU": "rzn", "Elman": "h"}
+KEEPS = {"LSTM": "f", "GRU": "z", "Elman": None}
+SQUASHED = {"LSTM": {"i", "f", "o"}, "GRU": {"r", "z"}, "Elman": set()}
+
+
+def horizon(decay=0.8, *, longest=192, spread=0.25, memory=True, **changes):
+    """A gradient that shrinks by a factor per step, with the interval widening as it goes."""
+    r, log = int(memory), math.log(decay)
+    profile = [(l - r) * log + 0.15 * math.sin(l / 5) for l in range(longest + 1)]
+    steps = next((l - 1 for l, x in enumerate(profile) if x < math.log(1e-3)), longest)
+    wide = [spread * math.sqrt(l) for l in range(longest + 1)]
+    known = Horizon(
+        steps=max(steps, r),
+        low=max(steps - 3, r),
+        high=min(steps + 4, longest),
+        threshold=1e-3,
+        longest=longest,
+        reference=r,
+        profile=tuple(profile),
+        upper=tuple(x + 2.5 * w for x, w in zip(profile, wide, strict=True)),
+        profile_low=tuple(x - w for x, w in zip(profile, wide, strict=True)),
+        profile_high=tuple(x + w for x, w in zip(profile, wide, strict=True)),
+        decay=decay,
+        decay_low=decay - 0.01,
+        decay_high=decay + 0.01,
+        fitted=(r, max(steps, r) + 1),
+        readout=0.6 if memory else None,
+        anchors=tuple(range(longest, longest + 24)),
+        sequences=16,
+        per_step=True,
+        summed=False,
+        underflow=None,
+    )
+    return dataclasses.replace(known, **changes)
+
+
+def saturation(cell="LSTM", *, layers=1, open_=0.5):
+    keeps = KEEPS[cell]
+
+    def layer(i):
+        return LayerSaturation(
+            layer=f"l{i}",
+            cell=cell,
+            saturated={gate: 0.02 + 0.1 * n + 0.03 * i for n, gate in enumerate(GATES[cell])},
+            dead=dict.fromkeys(GATES[cell], 0.0),
+            gates={gate: open_ + 0.07 * n for n, gate in enumerate(sorted(SQUASHED[cell]))},
+            keeping=keeps,
+            timescales=(1.3 * open_, 8.5 * open_, 140.0 * open_) if keeps else None,
+        )
+
+    return Saturation(tuple(layer(i) for i in range(layers)))
+
+
+def spectrum(cell="LSTM", *, layers=1, hidden=24, scale=0.6, seed=0):
+    rng = random.Random(seed)
+
+    def block(gate):
+        half = [
+            (scale * math.sqrt(rng.random()) * math.cos(a), scale * math.sqrt(rng.random()) * math.sin(a))
+            for a in (rng.uniform(0, math.pi) for _ in range(hidden // 2))
+        ]
+        pairs = tuple((x, sign * y) for x, y in half for sign in (1, -1))
+        return BlockSpectrum(gate, pairs, max(math.hypot(*p) for p in pairs), 2 * scale)
+
+    return Spectrum(
+        tuple(LayerSpectrum(f"l{i}", cell, tuple(block(gate) for gate in GATES[cell])) for i in range(layers))
+    )
+
+
+def contributions(*, rows=24, columns=96, decay=0.85):
+    times = tuple(round((i + 1) * 192 / rows) for i in range(rows))
+    states = tuple(2 * k for k in range(columns))
+    rate = math.log(decay)
+
+    def cell(t, k):
+        return None if k > t else -math.inf if t - k > 170 else (t - k) * rate - 2 + 0.2 * math.sin(k)
+
+    return Contributions(times, states, tuple(tuple(cell(t, k) for k in states) for t in times))
+
+
+def curve(unit, f, *, points=60, last=3777, spread=0.0):
+    steps = tuple(round(1 + i * (last - 1) / max(points - 1, 1)) for i in range(points))
+    values = tuple(float(f(i / max(points - 1, 1))) for i in range(points))
+    low = tuple(x - spread * (1 + 0.5 * math.sin(3 * i)) for i, x in enumerate(values)) if spread else ()
+    high = tuple(x + spread * (1 + 0.5 * math.cos(2 * i)) for i, x in enumerate(values)) if spread else ()
+    return Curve(unit, steps, values, low, high)
+
+
+def curves(points=60, last=3777):
+    rng = random.Random(1)
+    return {
+        "loss": curve(
+            "nats per character", lambda s: 1.5 + 2.67 * math.exp(-9 * s), points=points, spread=0.07, last=last
+        ),
+        "validation": curve("nats per character", lambda s: 1.55 + 2.5 * math.exp(-8 * s), points=19, last=last),
+        "gradient norm": curve(
+            "ln norm",
+            lambda s: -0.6 + 1.8 * math.exp(-12 * s) + 0.1 * rng.gauss(0, 1),
+            points=points,
+            spread=0.4,
+            last=last,
+        ),
+        "clipped": curve("share", lambda s: 0.9 * math.exp(-14 * s), points=points, last=last),
+        "learning rate": curve(
+            "", lambda s: 2e-3 * min(1, 20 * s) * (1 + math.cos(math.pi * s)) / 2, points=points, last=last
+        ),
+        "tokens per second": curve(
+            "tokens per second", lambda s: 41000 + 2500 * rng.gauss(0, 1), points=points, spread=900, last=last
+        ),
+        "horizon": curve("steps", lambda s: round(13 + 40 * s), points=19, spread=3, last=last),
+    }
+
+
+VANISHING = Finding(
+    code="vanishing",
+    severity="problem",
+    message=(
+        "The gradient reaches 47 steps back; the task needs 150. The forget gates average 0.51. "
+        "Try --init forget_bias=5.1."
+    ),
+    evidence={"horizon": 47, "low": 44, "high": 51, "need": 150, "decay": 0.86, "gate": 0.51},
+    remedy=Remedy("forget_bias", {"bias": 5.1}),
+)
+SUMMED = Finding(
+    code="summed_loss",
+    severity="note",
+    message="The loss is one number for many steps, so its 47 steps do not say how far back any one reaches.",
+    evidence={"horizon": 47},
+    remedy=None,
+)
+SPEECH = (
+    "ROMEO:\nWhat say'st thou, night? the morrow comes anon,\nAnd all the world is hush'd.\n\nJULIET:\nThen be it so.\n"
+)
+
+
+def full(cell="LSTM", *, layers=1):
+    """All that a report can hold, of a run that ended well."""
+    memory = cell == "LSTM"
+    start = Measurement(
+        0,
+        horizon(0.59, memory=memory),
+        saturation(cell, layers=layers),
+        contributions(decay=0.6),
+        spectrum(cell, layers=layers),
+    )
+    end = Measurement(
+        3777,
+        horizon(0.86, memory=memory),
+        saturation(cell, layers=layers, open_=0.7),
+        contributions(),
+        spectrum(cell, layers=layers, scale=1.02, seed=3),
+    )
+    return Report(
+        title=f"tiny shakespeare {cell.lower()}",
+        subject={
+            "task": "language",
+            "cell": cell.lower(),
+            "hidden": 256,
+            "layers": layers,
+            "init": "torch",
+            "parameters": 345_921,
+            "window": 128,
+            "need": 150,
+            "need is": "known",
+        },
+        measurements={"start": start, "end": end},
+        findings=(VANISHING, SUMMED),
+        figures={"validation nats": 1.5513, "test nats": 1.5492, "perplexity": 4.708, "bits": 2.235},
+        samples=tuple(Sample(step, SPEECH) for step in (0, 1200, 2400, 3777)),
+        curves=curves(),
+        config={
+            "task": "language",
+            "seed": 1,
+            "data": {"train": ["tiny_shakespeare.txt"], "valid": None, "level": "char"},
+            "model": {"cell": cell.lower(), "hidden": 256, "layers": layers, "dropout": 0.0, "tied": False},
+            "training": {"window": 128, "batch": 32, "optimizer": "adamw", "lr": 0.002, "clip": 1.0},
+        },
+        environment={"python": "3.11.2", "torch": "2.13.0", "system": "Linux", "threads": 2},
+        happenings=(
+            Happening("started", 1_760_000_000.0, {}),
+            Happening("preempted", 1_760_000_150.0, {"step": 1490, "signal": "SIGTERM"}),
+            Happening("resumed", 1_760_000_900.0, {"step": 1500}),
+            Happening("went back", 1_760_001_000.5, {"step": 2610, "to": 2400, "reason": "the loss was NaN"}),
+            Happening("finished", 1_760_001_300.0, {"step": 3777}),
+        ),
+    )
+
+
+def empty():
+    """A run that has only just begun."""
+    return Report(title="notes lstm", subject={}, measurements={}, status="running")
+
+
+def censored():
+    """A gradient that outlives what was measured."""
+    report = full()
+    end = report.measurements["end"]
+    beyond = dataclasses.replace(horizon(0.997), steps=192, low=192, high=192)
+    known = report.curves | {"horizon": curve("steps", lambda s: 13 + 400 * s if s < 0.4 else math.inf, points=19)}
+    return dataclasses.replace(
+        report,
+        measurements=report.measurements | {"end": dataclasses.replace(end, horizon=beyond)},
+        curves=known,
+        findings=(),
+    )
+
+
+def broken():
+    """NaN and infinities wherever there can be one."""
+    report, bad = full(), (math.nan, math.inf, -math.inf)
+
+    def spoil(values):
+        return tuple(bad[i % 3] if i % 4 == 2 else x for i, x in enumerate(values))
+
+    def spoiled(it):
+        return dataclasses.replace(it, values=spoil(it.values), low=spoil(it.low), high=spoil(it.high))
+
+    end = report.measurements["end"]
+    h = end.horizon
+    h = dataclasses.replace(
+        h, profile=spoil(h.profile), upper=spoil(h.upper), profile_low=spoil(h.profile_low),
+        profile_high=spoil(h.profile_high), decay=math.nan, decay_low=math.nan, decay_high=math.inf, readout=math.inf,
+    )  # fmt: skip
+    gates = end.saturation.layers[0]
+    gates = dataclasses.replace(
+        gates, gates={"i": math.nan, "f": math.inf, "o": 0.4}, saturated=dict.fromkeys("ifgo", math.nan),
+        timescales=(1.0, math.nan, math.inf),
+    )  # fmt: skip
+    blocks = end.spectrum.layers[0].blocks
+    block = dataclasses.replace(blocks[0], eigenvalues=((math.nan, 0.0), (math.inf, 1.0), (0.5, 0.1)), radius=math.nan)
+    heat = end.contributions
+    rows = tuple(
+        tuple(None if x is None else bad[j % 3] if j % 7 == 3 else x for j, x in enumerate(row))
+        for row in heat.log_norms
+    )
+    measured = Measurement(
+        3777,
+        h,
+        Saturation((gates,)),
+        dataclasses.replace(heat, log_norms=rows),
+        Spectrum((LayerSpectrum("l0", "LSTM", (block, *blocks[1:])),)),
+    )
+    return dataclasses.replace(
+        report,
+        status="failed",
+        measurements=report.measurements | {"end": measured},
+        curves={name: spoiled(it) for name, it in report.curves.items()},
+        figures={"validation nats": math.nan, "perplexity": math.inf, "bits": -math.inf},
+    )
+
+
+def nothing_finite():
+    """Not one number in it is finite."""
+    report = full()
+    end = report.measurements["end"]
+    nan = (math.nan,) * 193
+    h = dataclasses.replace(
+        end.horizon,
+        profile=nan,
+        upper=nan,
+        profile_low=nan,
+        profile_high=nan,
+        decay=math.nan,
+        decay_low=None,
+        decay_high=None,
+    )
+    heat = dataclasses.replace(end.contributions, log_norms=((math.nan,) * 96,) * 24)
+    return dataclasses.replace(
+        report,
+        measurements={"now": dataclasses.replace(end, horizon=h, contributions=heat)},
+        curves={
+            name: dataclasses.replace(it, values=(math.nan,) * len(it.steps), low=(), high=())
+            for name, it in report.curves.items()
+        },
+    )
+
+
+def one_point():
+    """A run after its first step: every curve is a point."""
+    report = full()
+    return dataclasses.replace(
+        report,
+        status="running",
+        measurements={"start": report.measurements["start"]},
+        curves={name: curve(it.unit, lambda s: 1.0, points=1, last=1) for name, it in report.curves.items()},
+        samples=(),
+        findings=(),
+        figures={},
+    )
+
+
+def hostile():
+    """Names and texts by somebody who wishes the page ill."""
+    report, script = full(), "<script>alert(1)</script>"
+    layer = dataclasses.replace(report.measurements["end"].saturation.layers[0], layer="$x^{" + script)
+    end = dataclasses.replace(report.measurements["end"], saturation=Saturation((layer,)))
+    return dataclasses.replace(
+        report,
+        title=script + "\x00\ud800",
+        subject={"cell": script, "window": 128},
+        measurements={"start": report.measurements["start"], "</svg>" + script: end},
+        samples=(Sample(1, f"{script}\x1b[31m\u202e{'a' * 4000}\ud83d & \"q\" 'q'"),),
+        config={script: {"key": script}, "url": "http://127.0.0.1:9/x.png"},
+        environment={"host": "\x07" + script},
+        happenings=(Happening(script, math.nan, {"step": 5, "why": script}),),
+        findings=(dataclasses.replace(VANISHING, message=script, code=script),),
+    )
+
+
+def big():
+    """As large as they come: LSTM of 512, a horizon over 192 lags, 500 points a curve."""
+    report = full()
+    spectra = {
+        name: dataclasses.replace(m, spectrum=spectrum(hidden=512, scale=scale, seed=len(name)))
+        for (name, m), scale in zip(report.measurements.items(), (0.7, 1.05), strict=True)
+    }
+    return dataclasses.replace(
+        report,
+        measurements=spectra,
+        curves={name: dataclasses.replace(it) for name, it in curves(points=500).items()},
+        samples=tuple(Sample(300 * i, (SPEECH * 4)[:300]) for i in range(12)),
+        config={f"section{i}": {f"key_{j}": i * j for j in range(10)} for i in range(6)},
+    )
+
+
+REPORTS = {
+    "full": full,
+    "two layers": lambda: full(layers=2),
+    "gru": lambda: full("GRU", layers=2),
+    "elman": lambda: full("Elman"),
+    "empty": empty,
+    "censored": censored,
+    "broken": broken,
+    "nothing finite": nothing_finite,
+    "one point": one_point,
+    "hostile": hostile,
+    "big": big,
+}

@@ -1,0 +1,101 @@
+"""What is not finite stays where it belongs: a loss knows nothing of the steps after it, nor of other documents."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from retrograd.bptt.stack import Stack
+from retrograd.cells import GRU, LSTM, Elman
+from retrograd.measures import contributions, reach
+from retrograd.trace import record
+from tests.trace.brute_force import gradients, unrolled
+
+X, H, B, T, BROKEN = 3, 5, 4, 30, 21  # the input of step 21 is broken
+KINDS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+LOSSES = {
+    "linear": lambda h: h.sum(-1),  # its backward looks at no value
+    "squares": lambda h: (h - 0.3).square().sum(-1),  # its backward multiplies by h: 0 * NaN after the loss as well
+    "cross entropy": lambda h: -F.log_softmax(h, -1)[..., 0],
+}
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def broken(value, *, sequences=slice(None)):
+    x = torch.randn(T, B, X).double()
+    x[BROKEN - 1, sequences] = value
+    return x
+
+
+def plain(module, x, loss, t):
+    """The gradients of L_t in a loop whose graph for L_t holds no later step."""
+    _, states = unrolled(module, x)
+    return gradients(loss(states[-1][t][:, :H]).sum(), states)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_knows_nothing_of_the_steps_after_it(kind, layers, value, loss):
+    module, x = KINDS[kind](X, H, num_layers=layers).double(), broken(value)
+    trace = record(module, lambda m: LOSSES[loss](m(x)[0]))
+    times = (10, 1, BROKEN - 1)
+    together = trace.gradients_at(times)
+    for a, t in enumerate(times):
+        truth = plain(module, x, LOSSES[loss], t)
+        for mine, alone, exact in zip(together, trace.gradients(t), truth, strict=True):
+            assert exact.isfinite().all()
+            torch.testing.assert_close(mine[a], exact, rtol=1e-10, atol=1e-14)
+            torch.testing.assert_close(alone, exact, rtol=1e-10, atol=1e-14)
+            assert (mine[a, t + 1 :] == 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_loss_after_a_nan_has_the_nan_wherever_a_plain_loop_has_it(kind, layers, loss):
+    module, x = KINDS[kind](X, H, num_layers=layers).double(), broken(math.nan)
+    trace = record(module, lambda m: LOSSES[loss](m(x)[0]))
+    for t in (BROKEN, T):
+        for mine, exact in zip(trace.gradients(t), plain(module, x, LOSSES[loss], t), strict=True):
+            assert exact[0].isnan().all()
+            torch.testing.assert_close(mine, exact, rtol=1e-10, atol=1e-14, equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_broken_sequence_leaves_the_others_alone(kind):
+    module, x, whole = KINDS[kind](X, H).double(), broken(math.nan, sequences=2), [0, 1, 3]
+    mine = record(module, lambda m: m(x)[0].sum(-1)).gradients(T)[0]
+    exact = plain(module, x[:, whole], LOSSES["linear"], T)[0]
+    torch.testing.assert_close(mine[:, whole], exact, rtol=1e-10, atol=1e-14)
+    assert mine[:BROKEN, 2].isnan().all()
+
+
+@pytest.mark.parametrize("cell", [Elman, GRU, LSTM])
+def test_no_nan_crosses_the_start_of_a_document(cell):
+    """The gradient before the start is an exact zero, as without the NaN."""
+    stack, starts = Stack([cell(X, H), cell(H, H)]).double(), torch.zeros(T, B, dtype=torch.bool)
+    starts[BROKEN] = True
+    for g in record(stack, lambda m: m(broken(math.nan), None, starts)[0].sum(-1)).gradients(T):
+        assert (g[: BROKEN + 1] == 0).all()
+        assert (g[BROKEN + 1 :] != 0).any(-1).all()
+        assert g.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_nan_leaves_the_measures_of_earlier_losses_as_they_were(kind):
+    module, x = KINDS[kind](X, H).double(), broken(math.nan)
+    whole = x.nan_to_num(0.0)
+    mine, truth = (record(module, lambda m, x=x: LOSSES["cross entropy"](m(x)[0])) for x in (x, whole))
+    before = {"anchors": [10, BROKEN - 1], "longest": 9}
+    assert torch.equal(reach(mine, **before).log_norms, reach(truth, **before).log_norms)
+    mine, truth = contributions(mine, rows=T), contributions(truth, rows=T)
+    assert mine.log_norms[: BROKEN - 1] == truth.log_norms[: BROKEN - 1]
+    assert all(map(math.isnan, mine.log_norms[-1][:BROKEN]))
