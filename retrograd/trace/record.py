@@ -79,19 +79,19 @@ def _check(losses: Tensor) -> None:
 def _layers(name: str, passage: Passage, loss: Tensor) -> list[LayerTrace]:
     layers = []
     for number, passes in enumerate(passage.trajectories, start=1):
-        for suffix, runs in zip(_suffixes(passage.layers), zip(*passes, strict=True), strict=True):
+        for (suffix, reverse), runs in zip(_places(passage.layers), zip(*passes, strict=True), strict=True):
             full = f"{name}.{suffix}" + (f" ({number})" if number > 1 else "")
-            layers.append(_layer(full, runs, loss))
+            layers.append(_layer(full, runs, loss, reverse=reverse))
     return layers
 
 
-def _suffixes(layers: Layers) -> list[str]:
-    return [
-        f"l{layer}{direction}" for layer, cells in enumerate(layers) for direction in ("", ".reverse")[: len(cells)]
-    ]
+def _places(layers: Layers) -> list[tuple[str, bool]]:
+    """Of each cell, lowest layer first: what its layer is called within the module, and whether it runs in reverse."""
+    both = ("", False), (".reverse", True)
+    return [(f"l{layer}{end}", reverse) for layer, cells in enumerate(layers) for end, reverse in both[: len(cells)]]
 
 
-def _layer(name: str, runs: tuple[Run, ...], loss: Tensor) -> LayerTrace:
+def _layer(name: str, runs: tuple[Run, ...], loss: Tensor, *, reverse: bool) -> LayerTrace:
     cell = runs[0].cell
     tape = Tape(
         cell,
@@ -101,6 +101,7 @@ def _layer(name: str, runs: tuple[Run, ...], loss: Tensor) -> LayerTrace:
     )
     return LayerTrace(
         name=name,
+        reverse=reverse,
         cell=cell,
         inputs=torch.cat([run.inputs for run in runs]),
         states=torch.cat([runs[0].states, *(run.states[1:] for run in runs[1:])]),

@@ -61,8 +61,13 @@ class Tape:
         return torch.stack(states)
 
     def back(self, t: int, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """A gradient (..., B, S) at the state after step t taken back over that step: at the state before, at p[t]."""
+        """A gradient (..., B, S) at the state after step t taken back over that step: at the state before, at p[t].
+
+        A sequence with a gradient of exactly zero keeps it, also where the step holds a NaN: 0 * NaN is NaN.
+        """
         before, p, _ = self.cell.pullback(self.steps[t], delta)
+        some = delta.ne(0).any(-1, keepdim=True)
+        before, p = torch.where(some, before, 0.0), torch.where(some, p, 0.0)
         if self.starts is not None:
             before = torch.where(self.starts[t, :, None], 0.0, before)
         if self.live is not None:
@@ -71,18 +76,20 @@ class Tape:
         return before, p
 
     def backward(self, total: Tensor, *, wanted: bool) -> Tensor | None:
-        """Turn what enters at each state (..., T+1, B, S), in place, into the total gradient there.
+        """Turn what enters at each state (A, T+1, B, S), in place, into the total gradient there.
 
-        Where `wanted`, returns the gradient at every p, (..., T, B, P).
+        A loss joins the sweep where it first enters: the steps after it are none of its business, and cost nothing.
+        Where `wanted`, returns the gradient at every p, (A, T, B, P).
         """
         at_p = None
         for t in reversed(range(len(self.steps))):
-            delta, p = self.back(t, total[..., t + 1, :, :])
-            total[..., t, :, :].add_(delta)
+            losses = total[:, t + 1].ne(0).flatten(1).any(1).nonzero().squeeze(1)
+            delta, p = self.back(t, total[losses, t + 1])
+            total[losses, t] += delta
             if wanted:
                 if at_p is None:
-                    at_p = p.new_empty(*total.shape[:-3], len(self.steps), *p.shape[-2:])
-                at_p[..., t, :, :] = p
+                    at_p = p.new_zeros(len(total), len(self.steps), *p.shape[1:])
+                at_p[losses, t] = p
         return at_p
 
 
@@ -137,8 +144,9 @@ class _Recursion(Function):
     def forward(tape: Tape, wanted: bool, *entering: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         outputs, final, last = entering
         total = entered(outputs, final + last)
-        p = tape.backward(total, wanted=wanted)
-        return total, p, total[..., 0, :, :].clone()
+        *losses, _, _, _ = total.shape  # none, or one axis of them
+        p = tape.backward(total.view(-1, *total.shape[-3:]), wanted=wanted)
+        return total, None if p is None else p.view(*losses, *p.shape[1:]), total[..., 0, :, :].clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:

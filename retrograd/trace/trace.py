@@ -7,9 +7,10 @@ the order in which it is computed: its s[1] is the state after reading the last 
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ class LayerTrace:
     """One recurrent layer in one direction. `total` and `entering` cost a backward pass when first read."""
 
     name: str  # "encoder.l0", "encoder.l0.reverse"; a second, separate pass is "encoder.l0 (2)"
+    reverse: bool  # does it run from the last input to the first?
     cell: Cell  # a copy in the precision of the record
     inputs: Tensor  # (T, B, X)
     states: Tensor  # (T+1, B, S)
@@ -34,10 +36,6 @@ class LayerTrace:
 
     def __len__(self) -> int:
         return len(self.inputs)
-
-    @property
-    def reverse(self) -> bool:
-        return ".reverse" in self.name
 
     @property
     def entering(self) -> Tensor:
@@ -52,7 +50,7 @@ class LayerTrace:
     @cached_property
     def _gradients(self) -> tuple[Tensor, Tensor]:
         doors = [door for run in self.runs for door in (run.outputs, run.final)]
-        (*gradients,) = _gradients_of(self.loss[None], doors + self.probes)
+        (*gradients,) = _gradients_of(self.loss[None], doors + self.probes, self.runs)
         at_states = list(map(entered, gradients[: len(doors) : 2], gradients[1 : len(doors) : 2]))
         return self.join(at_states)[0, 1:], self.join(gradients[len(doors) :])[0]
 
@@ -93,8 +91,8 @@ class Trace:
 
     def gradients_at(self, steps: Sequence[int]) -> tuple[Tensor, ...]:
         """`gradients` for several t in one pass: (A, T+1, B, S) of each layer."""
-        losses = self._losses_at(steps)
-        gradients = iter(_gradients_of(losses, [probe for layer in self.layers for probe in layer.probes]))
+        losses, runs = self._losses_at(steps), [run for layer in self.layers for run in layer.runs]
+        gradients = iter(_gradients_of(losses, [run.probe for run in runs], runs))
         return tuple(layer.join([next(gradients) for _ in layer.runs]) for layer in self.layers)
 
     def _losses_at(self, steps: Sequence[int]) -> Tensor:
@@ -116,11 +114,13 @@ class Trace:
         )
 
 
-def _gradients_of(losses: Tensor, wells: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _gradients_of(losses: Tensor, wells: Sequence[Tensor], runs: Sequence[Run]) -> tuple[Tensor, ...]:
     """d losses[a] / d well for each well, (A, ...); the graph is kept."""
+    finite, broken = losses.detach().isfinite(), _broken(runs)
 
     def back(weights: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(losses, wells, weights, retain_graph=True, materialize_grads=True)
+        with _without(broken, (finite & weights.ne(0)).any()):
+            return torch.autograd.grad(losses, wells, weights, retain_graph=True, materialize_grads=True)
 
     each = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
     with flush_denormals(False), warnings.catch_warnings():
@@ -130,3 +130,32 @@ def _gradients_of(losses: Tensor, wells: Sequence[Tensor]) -> tuple[Tensor, ...]
         except RuntimeError:  # vmap cannot take something in the model's own backward
             stacked = tuple(map(torch.stack, zip(*map(back, each), strict=True)))
     return stacked
+
+
+def _broken(runs: Sequence[Run]) -> list[tuple[Tensor, Tensor]]:
+    """What the runs hand to the rest of the model, where it is not finite: the tensor, and which of its rows."""
+    doors = [door for run in runs for door in (run.outputs, run.final)]
+    rows = [~door.detach().float().isfinite().all(-1, keepdim=True) for door in doors]  # as a float32 model sees it
+    return [(door, row) for door, row in zip(doors, rows, strict=True) if row.any()]
+
+
+@contextmanager
+def _without(broken: Sequence[tuple[Tensor, Tensor]], finite: Tensor) -> Iterator[None]:
+    """Where the loss is finite, let no NaN enter a run through its broken rows.
+
+    A finite loss does not depend on what is not finite. That the model's own backward takes 0 * NaN there, when the
+    losses of all steps are computed at once, is no gradient.
+    """
+    hooks = [
+        door.register_hook(partial(_cleaned, rows=rows, finite=finite))  # type: ignore[no-untyped-call]
+        for door, rows in broken
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _cleaned(gradient: Tensor | None, *, rows: Tensor, finite: Tensor) -> Tensor | None:
+    return None if gradient is None else torch.where(rows & gradient.isnan() & finite, 0.0, gradient)

@@ -7,6 +7,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from retrograd.bptt.stack import Stack
 from retrograd.cells import GRU, LSTM
+from retrograd.measures import reach
 from retrograd.trace import record
 
 X, H, B, T = 3, 5, 4, 9
@@ -105,6 +106,24 @@ def test_a_reverse_layer_is_kept_in_the_order_in_which_it_runs():
     assert (forward.name, reverse.name) == ("gru.l0", "gru.l0.reverse")
     assert torch.equal(reverse.inputs, x.flip(0))
     same(torch.cat([forward.states[1:], reverse.states[1:].flip(0)], -1), module(x)[0], rtol=1e-12, atol=1e-13)
+
+
+def test_what_a_module_is_called_does_not_make_it_run_in_reverse():
+    inner = nn.ModuleDict({"reverse": nn.GRU(X, H), "reverses": nn.GRU(H, H, bidirectional=True)})
+    model = nn.ModuleDict({"reverse": nn.GRU(X, X), "a": inner})
+    x = torch.randn(T, B, X)
+
+    def loss(m):
+        return m["a"]["reverses"](m["a"]["reverse"](m["reverse"](x)[0])[0])[0].sum(-1)
+
+    trace = record(model, loss)
+    assert {layer.name: layer.reverse for layer in trace.layers} == {
+        "reverse.l0": False,
+        "a.reverse.l0": False,
+        "a.reverses.l0": False,
+        "a.reverses.l0.reverse": True,
+    }
+    assert reach(trace).layers == ("reverse.l0", "a.reverse.l0", "a.reverses.l0")
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
