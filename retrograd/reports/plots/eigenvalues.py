@@ -1,10 +1,12 @@
-"""The eigenvalues of the recurrent weights around the unit circle, a panel for each layer's gate block.
+"""The eigenvalues of the recurrent weights around the unit circle: a row for each layer's gate block, a panel for
+each measurement in it.
 
-Inside the circle decays, outside grows, off the real axis turns. Start is muted, end is strong; one scale for all.
+Inside the circle decays, outside grows, off the real axis turns. One scale for all, on which the circle stays large:
+what lies beyond the edge is drawn on it, in its direction.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from retrograd.measures import BlockSpectrum
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOT_MEASURED = "The eigenvalues of the recurrent weights were not measured."
+WIDEST = 1.7  # the edge of a panel, at most; a single far eigenvalue would make a dot of the circle
 CIRCLE = [(math.cos(a), math.sin(a)) for a in (2 * math.pi * i / 96 for i in range(97))]
+
+
+GAP, MANY, CROWD = 0.35, 3, 150  # inches; rows and points from which all is drawn smaller
 
 
 class Panel(NamedTuple):
@@ -33,18 +39,21 @@ def eigenvalues(report: Report, colours: Colours) -> "Figure":
     found = panels(report)
     if not found:
         return words_only(colours, NOT_MEASURED)
-    columns = 1 if len(found) == 1 else 2
-    rows, side = math.ceil(len(found) / columns), 2.8 if columns == 1 else 1.95
-    figure = sheet(colours, height=0.62 + rows * (side + 0.32))
-    edge = _edge(found)
-    for i, panel in enumerate(found):
-        row, column = divmod(i, columns)
-        left = (WIDTH - side) / 2 if columns == 1 else 0.42 + column * (side + 0.35)
-        bottom = 0.32 + (rows - 1 - row) * (side + 0.32)
-        frame = Frame(figure, colours, box=(left, bottom, side, side), x=(-edge, edge), y=(-edge, edge))
-        _panel(frame, report, panel, left=column == 0, low=i + columns >= len(found))
-    names = [Entry(one_line(name), paint(report, name), "dots") for name in named(report)]
-    frame.key([*names, Entry("unit circle", "muted"), *_broken(found)], top=figure.get_figheight() - 0.15)
+    names, edge = named(report), _edge(found)
+    side = 2.0 if len(found) < MANY else 1.6
+    margin = (WIDTH - len(names) * (side + GAP)) / 2
+    figure = sheet(colours, height=0.62 + len(found) * (side + 0.32))
+    for row, panel in enumerate(found):
+        bottom = 0.32 + (len(found) - 1 - row) * (side + 0.32)
+        for column, name in enumerate(names):
+            box = (margin + GAP / 2 + column * (side + GAP), bottom, side, side)
+            frame = Frame(figure, colours, box=box, x=(-edge, edge), y=(-edge, edge))
+            _axes(frame, title(panel) if column == 0 else "", left=column == 0, low=row == len(found) - 1)
+            if name in panel.blocks:
+                _points(frame, panel.blocks[name], paint(report, name))
+    entries = [Entry(one_line(name), paint(report, name), "dots") for name in names]
+    top = figure.get_figheight() - 0.15
+    frame.key([*entries, Entry("unit circle", "muted"), *_beyond(found, edge), *_broken(found)], top=top)
     return figure
 
 
@@ -88,18 +97,12 @@ def title(panel: Panel) -> str:
     return f"{one_line(panel.layer, most=16)}, {one_line(panel.gate, most=8)}"
 
 
-def _panel(frame: Frame, report: Report, panel: Panel, *, left: bool, low: bool) -> None:
+def _axes(frame: Frame, heading: str, *, left: bool, low: bool) -> None:
     edge = frame.x[1]
     frame.strokes([[frame.at(-edge, 0), frame.at(edge, 0)], [frame.at(0, -edge), frame.at(0, edge)]], "rule", width=0.8)
     frame.strokes([[frame.at(x, y) for x, y in CIRCLE]], "muted", width=0.9)
-    for name, block in panel.blocks.items():
-        finite = [p for p in block.eigenvalues if math.isfinite(p[0]) and math.isfinite(p[1])]
-        many = len(finite) > 150
-        frame.dots(finite, paint(report, name), size=2.2 if many else 3.2, alpha=0.75)
-        if len(finite) < len(block.eigenvalues):
-            frame.crosses([frame.at(edge, edge)], "alarm")
     corner = (frame.left + 0.02, frame.bottom + frame.height + 0.04)
-    frame.text(corner, title(panel), va="bottom", weight="bold")
+    frame.text(corner, heading, va="bottom", weight="bold")
     places, labels = ticks(-edge, edge, most=4)
     for x, label in zip(places, labels, strict=True):
         if low:
@@ -108,16 +111,42 @@ def _panel(frame: Frame, report: Report, panel: Panel, *, left: bool, low: bool)
             frame.text((frame.left - 0.04, frame.at(0, x)[1]), _minus(label), "muted", ha="right", va="center_baseline")
 
 
+def _points(frame: Frame, block: BlockSpectrum, colour: str) -> None:
+    edge = frame.x[1]
+    within, beyond, lost = _sorted(block.eigenvalues, edge)
+    frame.dots(within, colour, size=2.2 if len(within) > CROWD else 3.2, alpha=0.75)
+    shrunk = [(edge / max(abs(x), abs(y)), x, y) for x, y in beyond]
+    frame.crosses([frame.at(x * by, y * by) for by, x, y in shrunk], colour)
+    if lost:
+        frame.crosses([frame.at(edge, edge)], "alarm")
+
+
+def _sorted(points: Iterable[Point], edge: float) -> tuple[list[Point], list[Point], list[Point]]:
+    """Those within the panel, those beyond its edge, those that are not finite."""
+    kinds: tuple[list[Point], list[Point], list[Point]] = ([], [], [])
+    for x, y in points:
+        finite = math.isfinite(x) and math.isfinite(y)
+        kinds[(max(abs(x), abs(y)) > edge) if finite else 2].append((x, y))
+    return kinds
+
+
 def _edge(found: list[Panel]) -> float:
     """Half the side of every panel, in the eigenvalues' unit."""
-    every = [p for panel in found for block in panel.blocks.values() for p in block.eigenvalues]
-    return 1.1 * max([1.0, *(abs(x) for p in every for x in p if math.isfinite(x))])
+    return min(WIDEST, 1.1 * max([1.0, *(abs(x) for p in _all(found) for x in p if math.isfinite(x))]))
+
+
+def _beyond(found: list[Panel], edge: float) -> list[Entry]:
+    far = _sorted(_all(found), edge)[1]
+    return [Entry(f"{len(far):,} beyond {rounded(edge)}", "end", "cross")] if far else []
 
 
 def _broken(found: list[Panel]) -> list[Entry]:
-    points: list[Point] = [p for panel in found for block in panel.blocks.values() for p in block.eigenvalues]
-    lost = sum(not (math.isfinite(x) and math.isfinite(y)) for x, y in points)
-    return [Entry(f"{lost:,} not finite", "alarm", "cross")] if lost else []
+    lost = _sorted(_all(found), math.inf)[2]
+    return [Entry(f"{len(lost):,} not finite", "alarm", "cross")] if lost else []
+
+
+def _all(found: list[Panel]) -> list[Point]:
+    return [p for panel in found for block in panel.blocks.values() for p in block.eigenvalues]
 
 
 def _minus(label: str) -> str:
