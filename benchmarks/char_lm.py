@@ -30,7 +30,7 @@ def main() -> None:
             training=used.training.model_dump(),
             steps=done.steps,
             figures=done.report.figures,
-            measuring_share=spent["measuring"] / (60 * minutes),
+            shares={name: seconds / (60 * minutes) for name, seconds in spent["seconds"].items()},
         )
 
 
