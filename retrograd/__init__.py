@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from retrograd.experiments.build import load as load
     from retrograd.experiments.build import to_torch as to_torch
     from retrograd.experiments.generation import generate as generate
+    from retrograd.experiments.training import resume as resume
     from retrograd.experiments.training import train as train
     from retrograd.init import INITS as INITS
     from retrograd.init import initialise_ as initialise_
@@ -93,6 +94,7 @@ _HOME = {
     "load": "experiments.build",
     "to_torch": "experiments.build",
     "generate": "experiments.generation",
+    "resume": "experiments.training",
     "train": "experiments.training",
     "INITS": "init",
     "initialise_": "init",

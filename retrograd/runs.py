@@ -114,8 +114,8 @@ class Run:
             return True
 
     def _writer(self) -> str:
-        last = [e for e in self.events() if "process" in e]
-        return f"{last[-1]['process']}, since {_clock(last[-1]['time'])}" if last else "another process"
+        last = [e for e in self.events() if "by" in e]
+        return f"{last[-1]['by']}, since {_clock(last[-1]['time'])}" if last else "another process"
 
 
 def this_process() -> str:
@@ -213,7 +213,12 @@ def torn(log: Path) -> bytes:
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    return json.dumps(_named(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(_named(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as in a path that is not UTF-8: only its escape can be written
+        text = json.dumps(_named(value), indent=indent, allow_nan=False)
+    return text
 
 
 def from_json(text: str) -> Any:
@@ -243,7 +248,7 @@ def _numbered(value: Any) -> Any:
 def _append(path: Path, values: dict[str, Any]) -> None:
     try:
         with open(path, "ab") as file:
-            file.write((to_json(values) + "\n").encode("utf-8", "backslashreplace"))
+            file.write((to_json(values) + "\n").encode())
     except OSError as error:
         raise SaveFailed(f"{path} could not be written: {error.strerror}. What it holds is intact.") from None
 

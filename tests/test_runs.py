@@ -67,7 +67,7 @@ def test_two_runs_of_one_second_get_two_names(tmp_path, monkeypatch):
 
 def test_one_process_writes_a_run_and_a_second_is_refused_by_its_name(tmp_path):
     run = create(tmp_path / "run")
-    run.event("started", process=runs.this_process())
+    run.event("started", by=runs.this_process())
     assert run.status() == "killed", "it began, and nobody writes it"
     with run.writing():
         assert run.status() == "running"

@@ -12,6 +12,7 @@ from retrograd.cli.evaluate import evaluate
 from retrograd.cli.generate import generate
 from retrograd.cli.guard import guarded
 from retrograd.cli.report import report
+from retrograd.cli.runs import app as runs
 from retrograd.cli.train import train
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ def root(
 
 for verb in (demo, train, generate, evaluate, report, diagnose):
     app.command()(guarded(verb))
+app.add_typer(runs, name="runs")
 
 
 def main() -> None:

@@ -32,8 +32,10 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
-        except typer.Exit:  # which is a RuntimeError
+        except typer.Exit:  # which is a RuntimeError, as Abort is
             raise
+        except typer.Abort:
+            _leave("Nothing was done.", 1)
         except (RuntimeError, MemoryError, ValueError, OverflowError) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             _leave(f"This could not be computed: {reason[0]}", 1)

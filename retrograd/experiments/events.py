@@ -1,4 +1,4 @@
-"""What a training tells whoever watches it: Planned, a Progress for every step, Evaluating, then Finished; and Notes."""
+"""What a training tells whoever watches it: Planned, a Progress for each step, Evaluating, Finished; and Notes."""
 
 from dataclasses import dataclass
 

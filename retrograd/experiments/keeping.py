@@ -3,6 +3,7 @@ from: optimiser, schedule position, random states, data position, carried state,
 """
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -33,6 +34,7 @@ class Counts:
     worse: int = 0  # validations since the best
     validations: int = 0  # that were due so far
     validated: int = -1  # the step of the last one
+    sampled: int = -1  # the tenth of the run in which the model last wrote something
     measuring: float = 0.0  # seconds
 
 
@@ -49,6 +51,7 @@ class Keeper:
     place: Place = field(default_factory=Place)  # where training stands
     saved: int = -1  # the step of the last checkpoint
     minute: float = 0.0  # seconds into the training when a checkpoint was last written by the clock
+    saving: float = 0.0  # seconds that all checkpoints took
     board: Board | None = None  # TensorBoard's files, where they are wanted
 
     def log(self, **values: Any) -> None:
@@ -68,7 +71,9 @@ class Keeper:
         better = self.latest.nats < counts.best
         counts.validated, counts.worse = step, 0 if better else counts.worse + 1
         counts.best = min(counts.best, self.latest.nats)
-        if text := sample():
+        tenth = int(10 * self.work.budget.progress(self.place.at))
+        if counts.sampled < tenth < 10 and (text := sample()):  # the end has a longer one of its own
+            counts.sampled = tenth
             self.log(sample=text)
         self.save(best=better)
 
@@ -77,6 +82,7 @@ class Keeper:
         step, model = self.place.at.step, self.work.model
         if step == self.saved or self.rollback.skipped or not all_finite(model.parameters()):
             return False
+        begin = time.monotonic()
         self.counts.measuring = self.work.gauge.spent
         info = {
             "vocabulary": self.work.task.vocabulary,
@@ -87,7 +93,7 @@ class Keeper:
         }
         tensors = snapshot.take(self.work.optimizer, self.place.state, self.work.device)
         checkpoint.save(self.run.checkpoints, model, step=step, best=best, info=info, training=tensors)
-        self.saved = step
+        self.saved, self.saving = step, self.saving + time.monotonic() - begin
         return True
 
     def save_now_and_then(self) -> bool:

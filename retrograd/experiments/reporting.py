@@ -33,29 +33,29 @@ class Reporter:
     work: Work
     start: Measurement
     path: Path  # of the run, as its page names it
-    drawing: float = 0.0  # seconds that the last page took
-    drawn: float = 0.0  # ... that all took
+    latest: float = 0.0  # seconds that the last report took, with its page
+    spent: float = 0.0  # ... that all took
 
     def write(self, keeper: Keeper, status: str, *, test: Evaluation | None = None, due: bool = True) -> Report:
         """The report of now. The page is drawn where it is `due` or where its share of the time allows."""
+        begin = time.monotonic()
         report = self.report(keeper, status, test)
         runs.write(keeper.run.path / "report.json", report.to_json())
-        if due or self.drawn + self.drawing <= SHARE * keeper.place.at.seconds:
+        if due or self.spent + self.latest <= SHARE * keeper.place.at.seconds:
             self._draw(report, keeper.run)
+            self.latest = time.monotonic() - begin
+        self.spent += time.monotonic() - begin
         return report
 
     def _draw(self, report: Report, run: Run) -> None:
         from retrograd.reports import html  # which draws with matplotlib
 
-        begin = time.monotonic()
         try:
             runs.write(run.path / "report.html", html.page(report, run=str(self.path)))
         except SaveFailed:
             raise
         except Exception as error:  # no picture is worth a night's training
             run.event("not drawn", reason=f"{type(error).__name__}: {error}")
-        self.drawing = time.monotonic() - begin
-        self.drawn += self.drawing
 
     def sample(self, length: int = SHORT_SAMPLE) -> str | None:
         """What the model writes now, the same prompt and seed each time; None for a task without text

@@ -50,7 +50,7 @@ def reopen(run: Run, changes: Mapping[str, Any]) -> Settled:
         runs.write(run.path / "config.toml", config.dump(work.settings))
     run.back(point.step)
     now = environment()
-    run.event("resumed", step=point.step, process=runs.this_process(), changes=changes, notes=notes, environment=now)
+    run.event("resumed", step=point.step, by=runs.this_process(), changes=changes, notes=notes, environment=now)
     return Settled(keeper, start, (f"Goes on from step {point.step:,}.", *notes))
 
 

@@ -105,7 +105,7 @@ def _begin(keeper: Keeper, reporter: Reporter) -> None:
         text.save(work.task.tokenizer, run.path / "tokenizer.json")
     save_window(work.gauge.probe, run.path / "probe.safetensors")
     environment = reporting.environment()
-    run.event("started", data=work.task.fingerprint, environment=environment, process=runs.this_process())
+    run.event("started", data=work.task.fingerprint, environment=environment, by=runs.this_process())
     keeper.save()
     reporter.write(keeper, "running", due=False)
 
@@ -229,8 +229,9 @@ def _finished(keeper: Keeper, reporter: Reporter, best: int, test: Evaluation) -
     if sample:
         keeper.log(sample=sample)
     report = reporter.write(keeper, "finished", test=test)
-    spent = {"measuring": round(keeper.work.gauge.spent, 3), "drawing": round(reporter.drawn, 3)}
-    keeper.run.event("finished", step=step, test=asdict(test), **spent)
+    spent = {"measuring": keeper.work.gauge.spent, "saving": keeper.saving, "reporting": reporter.spent}
+    rounded = {name: round(seconds, 3) for name, seconds in spent.items()}
+    keeper.run.event("finished", step=step, test=asdict(test), seconds=rounded)
     return Finished(keeper.run, "finished", step, test, _best(keeper), report, sample)
 
 

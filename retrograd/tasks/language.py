@@ -56,9 +56,7 @@ class Language:
         t = self.settings.training
         epoch, first = divmod(start, windows_in(self.train, batch=t.batch, window=t.window))
         while True:
-            yield from cut(
-                self.train, batch=t.batch, window=t.window, carry=self.carry, epoch=epoch, first=first
-            )
+            yield from cut(self.train, batch=t.batch, window=t.window, carry=self.carry, epoch=epoch, first=first)
             epoch, first = epoch + 1, 0
 
     def validation(self) -> Iterator[Window]:

@@ -87,7 +87,7 @@ def test_a_run_that_was_preempted_goes_on(small, tmp_path):
 
 def test_a_run_that_was_stopped_while_it_was_tested_goes_on_with_the_test(small, tmp_path):
     events = training(small, out=tmp_path / "run")
-    shown = [event for event in islice(events, 31)]  # the plan, and thirty steps
+    shown = list(islice(events, 31))  # the plan, and thirty steps
     assert shown[-1].step.index == 30
     del events
     assert resume(tmp_path / "run").test is not None
@@ -107,7 +107,7 @@ def test_it_says_from_where_it_goes_on_and_why_it_may_differ(small, tmp_path):
     notes = [e.text for e in resuming(run.path, changes={"training": {"steps": 40}}) if isinstance(e, Note)]
     assert notes == ["Goes on from step 10.", "Not bit for bit what an unbroken run gives: steps was 23 and is 40."]
     assert run.config().training.steps == 40
-    assert [e for e in run.events() if e["event"] == "resumed"][0]["step"] == 10
+    assert next(e for e in run.events() if e["event"] == "resumed")["step"] == 10
 
 
 def test_minutes_go_on_for_the_time_that_remains(small, tmp_path):

@@ -1,0 +1,68 @@
+"""Several runs side by side: the config keys that differ, what came of them, and whether that can be compared."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retrograd.errors import UsageError
+from retrograd.experiments.catalogue import Details, details, interval, verdicts
+
+TOKENS = ("data.level", "data.vocabulary")  # config keys that decide what one token is
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs; every inner tuple has one item a run."""
+
+    names: tuple[str, ...]
+    settings: dict[str, tuple[Any, ...]]  # the config keys that differ
+    results: dict[str, tuple[Any, ...]]
+    caveats: tuple[str, ...]  # why the figures cannot be held against each other
+
+
+def comparison(names: Sequence[str | Path]) -> Comparison:
+    """Raises UsageError for fewer than two runs, and what `details` raises."""
+    if len(names) < 2:
+        raise UsageError("A comparison takes two runs at least: retrograd runs compare RUN RUN.")
+    compared = [details(name) for name in names]
+    flat = [_flat(run.config) for run in compared]
+    keys = dict.fromkeys(key for values in flat for key in values)
+    settings = {key: tuple(values.get(key) for values in flat) for key in keys}
+    differ = {key: values for key, values in settings.items() if any(value != values[0] for value in values)}
+    caveats = tuple(_caveats([run.data for run in compared], differ))
+    return Comparison(tuple(run.entry.path for run in compared), differ, _results(compared), caveats)
+
+
+def _results(compared: Sequence[Details]) -> dict[str, tuple[Any, ...]]:
+    """What came of the runs, row by row."""
+    first = [next((look for look in run.horizons if look.name == "start"), None) for run in compared]
+    last = [next((look for look in run.horizons[::-1] if look.name != "start"), None) for run in compared]
+    names = dict.fromkeys(name for run in compared for name in run.figures)
+    return {
+        "status": tuple(run.entry.status for run in compared),
+        "steps": tuple(run.entry.steps for run in compared),
+        "seconds": tuple(run.seconds for run in compared),
+        "tokens per second": tuple(run.speed for run in compared),
+        **{name: tuple(run.figures.get(name) for run in compared) for name in names},
+        "horizon at the start": tuple(look and interval(look) for look in first),
+        "horizon at the end": tuple(look and interval(look) for look in last),
+        "verdicts": tuple(verdicts(run) for run in compared),
+    }
+
+
+def _caveats(data: Sequence[str | None], differ: dict[str, tuple[Any, ...]]) -> Iterator[str]:
+    if None in data:
+        yield "Not every run says which data it saw, so it is not known whether their figures are comparable."
+    elif len(set(data)) > 1:
+        yield "These runs did not see the same data, so their figures are not comparable."
+    elif tokens := [key for key in TOKENS if key in differ]:
+        yield f"These runs count other tokens ({', '.join(tokens)} differs), so figures per token are not comparable."
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"model": {"cell": "gru"}} as {"model.cell": "gru"}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,188 @@
+"""Is every file of a run whole, and do they fit each other: can it be read, measured, and gone on with?
+
+config.toml   metrics.jsonl   events.jsonl   tokenizer.json   probe.safetensors   report.json
+checkpoints/latest.json, and each checkpoint: its checksums, its weights in the model of config.toml, and the
+state that training goes on from in its optimiser
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retrograd import config, runs
+from retrograd.errors import MissingExtra, RetrogradError, RunError
+from retrograd.experiments import catalogue
+from retrograd.experiments.build import build
+from retrograd.experiments.measuring import load_window
+from retrograd.reports import Report
+from retrograd.runs import Run
+from retrograd.tasks import tokenizers
+from retrograd.tasks.window import IGNORED
+from retrograd.training import checkpoint, snapshot
+from retrograd.training.optimizers import make_optimizer
+
+DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)  # what reading a spoiled file raises
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One file: what is wrong with it, or nothing. A note is nothing wrong."""
+
+    file: str
+    problem: str = ""
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        return self.problem or ("ok" + (f"; {self.note}" if self.note else ""))
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One run, file by file."""
+
+    run: str
+    files: tuple[Checked, ...]
+
+    @property
+    def whole(self) -> bool:
+        return not any(checked.problem for checked in self.files)
+
+
+def verify(name: str | Path) -> Verified:
+    """Read everything in a run; what is wrong is said, not raised. Raises RunError where there is no run."""
+    run = Run(catalogue.find(name))
+    if not catalogue.is_run(run.path):
+        raise RunError(f"{run.path} is not a run. A run is a folder made by retrograd train; it holds config.toml.")
+    return Verified(str(run.path), (*_small_files(run), *_checkpoints(run), *_left_over(run)))
+
+
+def _small_files(run: Run) -> Iterator[Checked]:
+    yield (first := _checked("config.toml", lambda: _config(run)))
+    settings = None if first.problem else run.config()
+    vocabulary = _vocabulary(run)
+    yield _checked("metrics.jsonl", lambda: _log(run.path / "metrics.jsonl", run.metrics, {"step"}))
+    yield _checked("events.jsonl", lambda: _log(run.path / "events.jsonl", run.events, {"event", "time"}))
+    if (settings and settings.data.train) or (run.path / "tokenizer.json").exists():
+        yield _checked("tokenizer.json", lambda: _tokenizer(run, settings, vocabulary))
+    yield _checked("probe.safetensors", lambda: _probe(run, vocabulary))
+    yield _checked("report.json", lambda: _report(run, settings))
+    yield _checked("checkpoints/latest.json", lambda: _pointer(run))
+
+
+def _checked(file: str, check: Callable[[], str]) -> Checked:
+    """`check` returns a note, or raises with what is wrong."""
+    try:
+        return Checked(file, note=check())
+    except MissingExtra as error:
+        return Checked(file, note=f"not checked: {error}")
+    except RetrogradError as error:
+        return Checked(file, problem=str(error))
+    except DAMAGE as error:
+        return Checked(file, problem=f"It cannot be read: {type(error).__name__} {error}.")
+
+
+def _config(run: Run) -> str:
+    runs.open_run(run.path).config()
+    return ""
+
+
+def _log(path: Path, read: Callable[[], list[dict[str, Any]]], needed: set[str]) -> str:
+    if not path.exists() and "event" in needed:
+        raise RunError(f"{path} is missing; it says what befell the run.")
+    if not path.exists():
+        return "nothing is logged yet"
+    for number, line in enumerate(read(), 1):
+        if missing := needed - line.keys():
+            raise RunError(f"Entry {number} of {path} has no {' and no '.join(sorted(missing))}; the file was altered.")
+    tail = runs.torn(path)
+    return f"the last line was cut ({len(tail)} bytes) and will be dropped" if tail else ""
+
+
+def _tokenizer(run: Run, settings: config.Config | None, vocabulary: int | None) -> str:
+    tokenizer = tokenizers.load(run.path / "tokenizer.json")
+    if settings and tokenizer.level != settings.data.level:
+        raise RunError(f"Its level is {tokenizer.level}, and config.toml says {settings.data.level}.")
+    if vocabulary and tokenizer.size != vocabulary:
+        raise RunError(f"It has {tokenizer.size} types and the checkpoints {vocabulary}; one is another run's.")
+    return ""
+
+
+def _probe(run: Run, vocabulary: int | None) -> str:
+    probe = load_window(run.path / "probe.safetensors")
+    shape, asked = tuple(probe.inputs.shape), probe.targets[probe.targets != IGNORED]
+    shapes = {tuple(x.shape) for x in (probe.targets, probe.starts) if x is not None} | {shape}
+    if len(shape) != 2 or len(shapes) != 1 or probe.inputs.is_floating_point():
+        raise RunError(f"Its tensors must be token ids of one shape (time, batch); got {sorted(shapes)}.")
+    ids = torch.cat([probe.inputs.flatten(), asked])
+    if not len(asked) or int(ids.min()) < 0 or (vocabulary and int(ids.max()) >= vocabulary):
+        raise RunError(f"Its token ids must lie in a vocabulary of {vocabulary or 'some'} types; it is another run's.")
+    return ""
+
+
+def _report(run: Run, settings: config.Config | None) -> str:
+    path = run.path / "report.json"
+    if not path.exists():
+        if run.status() == "finished":
+            raise RunError("It is missing, though the run has finished.")
+        return "not written yet"
+    subject = Report.from_json(path.read_text(encoding="utf-8")).subject
+    for key in ("cell", "hidden", "layers"):
+        if settings and key in subject and subject[key] != getattr(settings.model, key):
+            wanted = getattr(settings.model, key)
+            raise RunError(f"Its {key} is {subject[key]}, and config.toml says {wanted}; one of them is another run's.")
+    return ""
+
+
+def _pointer(run: Run) -> str:
+    if not (run.checkpoints / "latest.json").exists():
+        return "not written yet"
+    names = checkpoint.pointed(run.checkpoints).newest_first
+    gone = [name for name in names if not (run.checkpoints / name).is_dir()]
+    if gone or not names:
+        raise RunError(f"It names {', '.join(gone)}, which is not there." if gone else "It names no checkpoint.")
+    return ""
+
+
+def _checkpoints(run: Run) -> Iterator[Checked]:
+    for path in sorted(run.checkpoints.glob("step-*")):
+        checked = _checked(f"checkpoints/{path.name}", lambda name=path.name: _checkpoint(run, name))  # type: ignore[misc]
+        if path.exists():  # it may be a training's own, dropped meanwhile
+            yield checked
+
+
+def _checkpoint(run: Run, name: str) -> str:
+    """The weights fit the model, the rest its optimiser; the random state is left as it was found."""
+    point = checkpoint.read(run.checkpoints, name)
+    if point.path.name.partition(".")[0] != f"step-{point.step:06d}":
+        raise RunError(f"It is of step {point.step}, under the name of another.")
+    settings, vocabulary = run.config(), point.info.get("vocabulary")
+    if not isinstance(vocabulary, int) or vocabulary < 1:
+        raise RunError(f"It does not say how large its vocabulary is; got {vocabulary!r}.")
+    with torch.random.fork_rng(devices=[]):
+        model = build(settings, vocabulary)
+        checkpoint.restore(point, model)
+        optimizer = make_optimizer(settings.training.optimizer, model.parameters(), lr=settings.training.lr)
+        snapshot.put_back(checkpoint.training_tensors(point), optimizer, torch.device("cpu"))
+    named = checkpoint.pointed(run.checkpoints).newest_first
+    return "" if name in named else "latest.json does not name it; it will be dropped"
+
+
+def _vocabulary(run: Run) -> int | None:
+    """Of the checkpoints, where they agree."""
+    sizes = set()
+    for path in run.checkpoints.glob("step-*"):
+        try:
+            sizes.add(checkpoint.read(run.checkpoints, path.name).info["vocabulary"])
+        except (RetrogradError, KeyError):  # said of the checkpoint itself
+            continue
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _left_over(run: Run) -> Iterator[Checked]:
+    for folder in (run.path, run.checkpoints):
+        for path in sorted(folder.glob(".*.[0-9]*")):
+            yield Checked(str(path.relative_to(run.path)), note="left half written; it will be dropped")
