@@ -3,7 +3,8 @@
     config.toml       what it was made of: runs again as it stands
     metrics.jsonl     one line per measured step        events.jsonl   one line per thing that happened
     checkpoints/      step-000200/ ...  and latest.json, which names the last and the best
-    tokenizer.json    report.json    report.html
+    tokenizer.json    probe.safetensors    SHA256SUMS        written once and kept as they are, with their checksums
+    report.json       report.html
 
 It appears whole, under its name, or not at all; one process writes it at a time. A log whose last line was cut, as a
 power failure leaves it, is read without that line. Numbers that JSON lacks are written by name: "NaN", "Infinity".
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from retrograd import config
+from retrograd import checksums, config
 from retrograd.errors import RunError, SaveFailed
 
 STATUS = {  # what the last of these events makes of a run
@@ -49,6 +50,17 @@ class Run:
     def config(self) -> config.Config:
         return config.make(config.read(self.path / "config.toml"))
 
+    def keep(self, files: dict[str, bytes]) -> None:
+        """Write the files that stay as they are as long as the run lives, and their checksums."""
+        sums = checksums.lines(files.items()).encode()
+        for name, raw in (files | {checksums.SUMS: sums}).items():
+            write(self.path / name, raw)
+
+    def kept(self, name: str) -> Path:
+        """The path of such a file. Raises RunError where it was cut, altered or swapped since it was written."""
+        checksums.check(self.path, name)
+        return self.path / name
+
     def record(self, **values: Any) -> None:
         """Append one line of numbers to metrics.jsonl."""
         _append(self.path / "metrics.jsonl", values)
@@ -64,7 +76,7 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl in order, without those that going back has made void."""
         kept: list[dict[str, Any]] = []
-        for line in _lines(self.path / "metrics.jsonl", {"step", "back"}):
+        for line in _lines(self.path / "metrics.jsonl", {"step": int, "back": int}):
             if "back" in line:
                 kept = [earlier for earlier in kept if earlier["step"] <= line["back"]]
             else:
@@ -72,7 +84,7 @@ class Run:
         return kept
 
     def events(self) -> list[dict[str, Any]]:
-        return list(_lines(self.path / "events.jsonl", {"event"}))
+        return list(_lines(self.path / "events.jsonl", {"event": str}))
 
     def status(self) -> str:
         """'running', 'killed' (it began, and no process writes it any more), 'preempted', 'finished' or 'failed'."""
@@ -85,11 +97,17 @@ class Run:
         """Be the one process that writes this run. Raises RunError, by name of the other, where there is one."""
         from filelock import FileLock, Timeout
 
+        _refuse_link(self.path / LOCK)
         try:
             with FileLock(self.path / LOCK, timeout=1):
                 yield
         except Timeout:
             raise RunError(f"{self.path} is being written by {self._writer()}. Stop it first, or wait.") from None
+
+    def refuse_links(self) -> None:
+        """Raises RunError where a file of the run lies elsewhere: going on would write there."""
+        for path in [*self.path.iterdir(), *self.checkpoints.glob("*")]:
+            _refuse_link(path)
 
     def mend(self) -> list[str]:
         """Drop what a killed process left half written; says what. Only for the one that writes the run."""
@@ -105,7 +123,7 @@ class Run:
     def _is_written(self) -> bool:
         from filelock import FileLock, Timeout
 
-        if not (self.path / LOCK).exists():
+        if not (self.path / LOCK).exists() or (self.path / LOCK).is_symlink():
             return False
         try:
             with FileLock(self.path / LOCK, timeout=0):
@@ -131,14 +149,14 @@ def creating(path: str | Path | None, *, name: str) -> Iterator[tuple[Run, Run]]
     something is already there.
     """
     folder = Path(path) if path is not None else _free(Path("runs"), name)
-    _refuse_if_taken(folder)
+    refuse_if_taken(folder)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}-{time.time_ns()}")
     _make(draft, folder)
     try:
         (draft / "checkpoints").mkdir()
         yield Run(draft), Run(folder)
         sync(draft)
-        _refuse_if_taken(folder)
+        refuse_if_taken(folder)
         draft.rename(folder)
         sync(folder.parent)
     except OSError as error:
@@ -150,12 +168,13 @@ def creating(path: str | Path | None, *, name: str) -> Iterator[tuple[Run, Run]]
 def new_folder(path: str | Path | None, *, name: str) -> Path:
     """An empty folder of that path, or of a free name under runs/."""
     folder = Path(path) if path is not None else _free(Path("runs"), name)
-    _refuse_if_taken(folder)
+    refuse_if_taken(folder)
     _make(folder, folder)
     return folder
 
 
-def _refuse_if_taken(folder: Path) -> None:
+def refuse_if_taken(folder: Path) -> None:
+    """Raises RunError where a new run cannot be put."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} already exists and is not empty. Name another folder with --out.")
 
@@ -177,11 +196,11 @@ def open_run(path: str | Path) -> Run:
     return Run(folder)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Write a small file so that a reader sees the old text or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
@@ -245,6 +264,11 @@ def _numbered(value: Any) -> Any:
     return value
 
 
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise RunError(f"{path} is a link; a run's files lie in the run. Put what it leads to in its place.")
+
+
 def _append(path: Path, values: dict[str, Any]) -> None:
     try:
         with open(path, "ab") as file:
@@ -253,7 +277,7 @@ def _append(path: Path, values: dict[str, Any]) -> None:
         raise SaveFailed(f"{path} could not be written: {error.strerror}. What it holds is intact.") from None
 
 
-def _lines(path: Path, keys: set[str]) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, keys: dict[str, type]) -> Iterator[dict[str, Any]]:
     """Every whole line. Raises RunError where one before the last is not an object with one of the keys."""
     if not path.exists():
         return
@@ -261,7 +285,8 @@ def _lines(path: Path, keys: set[str]) -> Iterator[dict[str, Any]]:
     lines.pop()  # what follows the last line's end: nothing, or a line that was cut
     for number, line in enumerate(lines, 1):
         values = _parsed(line)
-        if values is not None and keys & values.keys():
+        told = [isinstance(values[key], kind) for key, kind in keys.items() if values and key in values]
+        if values is not None and told and all(told):
             yield values
         elif values is not None or number < len(lines):
             wanted = " or ".join(sorted(keys))

@@ -13,6 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LAYER = {
     "errors": 1,
+    "checksums": 1,
     "numerics": 1,
     "config": 2,
     "runs": 2,

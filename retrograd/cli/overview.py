@@ -8,8 +8,8 @@ from retrograd.cli import tables
 from retrograd.cli.tables import number
 
 if TYPE_CHECKING:
-    from retrograd.experiments.catalogue import Details, Entry, Look, Saved
-    from retrograd.experiments.comparison import Comparison
+    from retrograd.experiments.archive.catalogue import Details, Entry, Look, Saved
+    from retrograd.experiments.archive.comparison import Comparison
 
 HEAD = ("name", "status", "age", "model", "steps", "best", "horizon", "size")
 ELSEWHERE = ("event", "time", "environment", "data")  # what an event's line leaves out
@@ -61,7 +61,7 @@ def _part(title: str, body: Iterator[str]) -> Iterator[str]:
 
 
 def _summary(run: "Details") -> dict[str, str]:
-    from retrograd.experiments.catalogue import verdicts
+    from retrograd.experiments.archive.catalogue import verdicts
 
     m, t, task = run.config["model"], run.config["training"], run.config["task"]
     data = run.config["data"]
@@ -109,7 +109,7 @@ def _told(key: str, x: Any) -> str:
 
 
 def _look(look: "Look") -> tuple[str, ...]:
-    from retrograd.experiments.catalogue import interval
+    from retrograd.experiments.archive.catalogue import interval
 
     decay = "decay not measured" if look.decay is None else f"{number(look.decay)} per step"
     return look.name, f"step {number(look.step)}", interval(look), decay

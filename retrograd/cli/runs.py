@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from retrograd.cli.guard import guarded
 
 if TYPE_CHECKING:
-    from retrograd.experiments.catalogue import Entry
+    from retrograd.experiments.archive.catalogue import Entry
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 One = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or its name under runs/.")]
@@ -41,7 +41,7 @@ def list_(
     """List the runs in a folder, the last one alive first."""
     from retrograd import runs
     from retrograd.cli.overview import lines
-    from retrograd.experiments.catalogue import listing
+    from retrograd.experiments.archive.catalogue import listing
 
     here = folder or Path("runs")
     found = listing(here) if folder or here.exists() else ()
@@ -60,7 +60,7 @@ def show(run: One, json: Json = False) -> None:
     """
     from retrograd import runs
     from retrograd.cli.overview import page
-    from retrograd.experiments.catalogue import details
+    from retrograd.experiments.archive.catalogue import details
 
     found = details(run)
     print(runs.to_json(asdict(found)) if json else "\n".join(page(found)))
@@ -73,7 +73,7 @@ def compare(run: Many, json: Json = False) -> None:
     """
     from retrograd import runs
     from retrograd.cli.overview import compared
-    from retrograd.experiments.comparison import comparison
+    from retrograd.experiments.archive.comparison import comparison
 
     found = comparison(run)
     print(runs.to_json(asdict(found)) if json else "\n".join(compared(found)))
@@ -89,7 +89,7 @@ def rm(
     All are checked before the first is removed. One that is being written is refused.
     """
     from retrograd import runs
-    from retrograd.experiments.removal import removable, remove
+    from retrograd.experiments.archive.removal import removable, remove
 
     found = removable(run)
     if not (yes or _agreed(found)):
@@ -110,7 +110,7 @@ def verify(run: Many, json: Json = False) -> None:
     """
     from retrograd import runs
     from retrograd.cli import tables
-    from retrograd.experiments.verification import verify as verified
+    from retrograd.experiments.archive.verification import verify as verified
 
     results = [verified(name) for name in run]
     if json:

@@ -11,6 +11,7 @@ from retrograd.cells import make_cell, to_state_dict
 from retrograd.errors import ConfigError, RunError, UsageError
 from retrograd.init import initialise_
 from retrograd.models import RecurrentLM
+from retrograd.runs import Run
 from retrograd.tasks import tokenizers
 from retrograd.training import checkpoint
 
@@ -57,13 +58,21 @@ def load(path: str | Path, *, which: str = "best") -> RecurrentLM:
 
 def load_with_tokenizer(path: str | Path) -> tuple[RecurrentLM, tokenizers.Tokenizer]:
     """The best model of a run on text, and its tokenizer. Raises RunError where they do not fit each other."""
-    model, tokenizer = load(path), tokenizers.load(Path(path) / "tokenizer.json")
+    model, tokenizer = load(path), tokenizer_of(runs.open_run(path))
+    if tokenizer is None:
+        raise RunError(f"{path} was not trained on text, so it can neither read nor write one.")
     if tokenizer.size != model.softmax.out_features:
         raise RunError(
             f"The tokenizer in {path} has {tokenizer.size} types and the model {model.softmax.out_features}; "
             f"one of the two is another run's."
         )
     return model, tokenizer
+
+
+def tokenizer_of(run: Run) -> tokenizers.Tokenizer | None:
+    """None where the task makes its own examples. Raises RunError where the file was cut, altered or swapped."""
+    on_text = run.config().task == "language"
+    return tokenizers.load(run.kept("tokenizer.json")) if on_text else None
 
 
 def _vocabulary(point: checkpoint.Checkpoint) -> int:

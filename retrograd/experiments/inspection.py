@@ -57,7 +57,7 @@ def diagnose_run(path: str | Path, *, need: int | None = None) -> Report:
         raise UsageError(f"--need is a number of steps, at least 1; got {need}.")
     run = runs.open_run(path)
     settings, model = run.config(), load(path)
-    probe = load_window(run.path / "probe.safetensors")
+    probe = load_window(run.kept("probe.safetensors"), model.softmax.out_features)
     step = checkpoint.find(run.checkpoints).step
     measured = measure(model, probe, anchors=settings.measure.anchors, step=step)
     known = need is not None or settings.task == "recall"

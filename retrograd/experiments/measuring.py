@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
 from retrograd import config
 from retrograd.diagnosis import Finding, diagnose
@@ -97,17 +98,26 @@ def opinion(measured: Measurement, settings: config.Config, *, need: int, known:
     )
 
 
-def save_window(window: Window, path: Path) -> None:
-    """Keep the probe beside the run, so that it can be measured again without the text it came from."""
+def dump_window(window: Window) -> bytes:
+    """The probe as safetensors: kept beside a run, that can be measured again without the text it came from."""
     tensors = {"inputs": window.inputs, "targets": window.targets}
     if window.starts is not None:
         tensors["starts"] = window.starts
-    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, str(path))
+    return to_bytes({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
 
 
-def load_window(path: Path) -> Window:
+def load_window(path: Path, vocabulary: int) -> Window:
+    """The probe of a model with that many types. Raises RunError where it is another's."""
     try:
         tensors = load_file(str(path))
-        return Window(tensors["inputs"], tensors["targets"], tensors.get("starts"), 0.0)
+        window = Window(tensors["inputs"], tensors["targets"], tensors.get("starts"), 0.0)
     except (OSError, SafetensorError, KeyError) as error:
         raise RunError(f"The measured slice {path} cannot be read: {error}.") from None
+    shapes = sorted({tuple(tensor.shape) for tensor in tensors.values()})
+    if len(shapes) != 1 or len(shapes[0]) != 2 or window.inputs.dtype != torch.int64:
+        raise RunError(f"{path} must hold token ids of one shape (time, batch); got shapes {shapes}.")
+    asked = window.targets[window.targets != IGNORED]
+    ids = torch.cat([window.inputs.flatten(), asked])
+    if not len(asked) or not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
+        raise RunError(f"{path} holds token ids beyond the model's {vocabulary} types; it is another run's.")
+    return window

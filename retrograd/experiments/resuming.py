@@ -6,12 +6,12 @@ from typing import Any
 
 from retrograd import config, runs
 from retrograd.errors import RunError, UsageError
+from retrograd.experiments.build import tokenizer_of
 from retrograd.experiments.keeping import Keeper, rollback
 from retrograd.experiments.reporting import environment
 from retrograd.experiments.work import Work, prepare
 from retrograd.reports import Measurement, Report
 from retrograd.runs import Run
-from retrograd.tasks import tokenizers
 
 BUDGETS = {"steps", "minutes", "epochs"}
 CHANGEABLE = BUDGETS | {"threads", "device", "backend"}
@@ -30,22 +30,28 @@ class Settled:
 def reopen(run: Run, changes: Mapping[str, Any]) -> Settled:
     """Read the run back. Raises RunError where it cannot go on, UsageError where it has finished."""
     _refuse_other(changes)
-    notes, before = run.mend(), run.config()
+    run.refuse_links()
+    before = run.config()
     _refuse_finished(run, changes)
+    run.metrics()  # a log that cannot be read is told now, not when the report is written
     settings = config.make(config.merge(before.model_dump(exclude_none=True), changes))
-    file = run.path / "tokenizer.json"
-    work = prepare(settings, tokenizers.load(file) if file.is_file() else None)
+    work = prepare(settings, tokenizer_of(run))
     started = next((e for e in run.events() if e["event"] == "started"), {})
-    if started.get("data") != work.task.fingerprint:
+    if "data" not in started:
+        raise RunError(
+            f"{run.path / 'events.jsonl'} does not tell which data the run began with; it was cut or altered."
+        )
+    if started["data"] != work.task.fingerprint:
         raise RunError(f"The data of {run.path} is not what it began with; a resumed run must see the same text.")
     keeper = Keeper(run, work, rollback(settings, run))
     point, reasons = keeper.newest_whole()
-    notes += [f"{reason} The one before it is used." for reason in reasons]
+    notes = [f"{reason} The one before it is used." for reason in reasons]
     keeper.put_back(point)
     if work.budget.progress(keeper.place.at) >= 1 and run.status() == "finished":
         raise UsageError(f"{run.path} has used up its budget ({_budget(before)}). Give a larger one, such as --steps.")
     start = _looks(run, work, notes)
     notes += _inexact(before, keeper, started.get("environment", {}))
+    notes = [*run.mend(), *notes]  # nothing was written before: what is refused stays as it was
     if settings != before:
         runs.write(run.path / "config.toml", config.dump(work.settings))
     run.back(point.step)

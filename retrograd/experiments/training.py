@@ -18,7 +18,7 @@ from retrograd.errors import NonFinite, RetrogradError, SaveFailed
 from retrograd.experiments import reporting
 from retrograd.experiments.events import Evaluating, Event, Finished, Note, Planned, Progress
 from retrograd.experiments.keeping import Keeper, rollback
-from retrograd.experiments.measuring import save_window
+from retrograd.experiments.measuring import dump_window
 from retrograd.experiments.objective import Evaluation, evaluate, objective
 from retrograd.experiments.reporting import SAMPLE, Reporter
 from retrograd.experiments.resuming import Settled, reopen
@@ -71,6 +71,8 @@ def training(
     settings: config.Config, *, out: str | Path | None = None, tensorboard: bool = False, stop: Stop = _never
 ) -> Iterator[Event]:
     """The events of a new run. `stop` is asked after each step; when it says yes the run is saved and ends there."""
+    if out is not None:
+        runs.refuse_if_taken(Path(out))  # before the time that preparing takes
     work = prepare(settings)
     start = work.gauge.take(0, whole=True)
     with runs.creating(out, name=reporting.name(work.settings)) as (draft, run):
@@ -101,9 +103,10 @@ def _begin(keeper: Keeper, reporter: Reporter) -> None:
     """Fill the run's folder with all that is known before the first step."""
     run, work = keeper.run, keeper.work
     runs.write(run.path / "config.toml", config.dump(work.settings))
+    files = {"probe.safetensors": dump_window(work.gauge.probe)}
     if work.task.tokenizer is not None:
-        text.save(work.task.tokenizer, run.path / "tokenizer.json")
-    save_window(work.gauge.probe, run.path / "probe.safetensors")
+        files["tokenizer.json"] = text.dump(work.task.tokenizer).encode()
+    run.keep(files)
     environment = reporting.environment()
     run.event("started", data=work.task.fingerprint, environment=environment, by=runs.this_process())
     keeper.save()

@@ -218,8 +218,9 @@ def level(name: str) -> type[Tokenizer]:
     return LEVELS[name]
 
 
-def save(tokenizer: Tokenizer, path: Path) -> None:
-    path.write_text(json.dumps({"level": tokenizer.level, **tokenizer.state()}), encoding="utf-8")
+def dump(tokenizer: Tokenizer) -> str:
+    """JSON, from which `load` has the tokenizer back."""
+    return json.dumps({"level": tokenizer.level, **tokenizer.state()})
 
 
 def load(path: Path) -> Tokenizer:

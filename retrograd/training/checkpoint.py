@@ -10,7 +10,6 @@ It is written under another name, synced and renamed when it is whole; the point
 process is killed, what the pointer names is whole.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,11 +23,12 @@ from safetensors.torch import load_file, load_model
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from retrograd import runs
+from retrograd import checksums, runs
+from retrograd.checksums import SUMS
 from retrograd.errors import RunError, SaveFailed, UnknownName
 
 SCHEMA = 2
-WEIGHTS, TRAINING, NUMBERS, SUMS = "model.safetensors", "training.safetensors", "checkpoint.json", "SHA256SUMS"
+WEIGHTS, TRAINING, NUMBERS = "model.safetensors", "training.safetensors", "checkpoint.json"
 INTACT = "Those written before are intact."
 
 
@@ -79,8 +79,7 @@ def save(
             TRAINING: _tensors(training or {}),
             NUMBERS: runs.to_json({"schema": SCHEMA, "step": step, **info}, indent=1).encode(),
         }
-        sums = "".join(f"{hashlib.sha256(raw).hexdigest()}  {name}\n" for name, raw in files.items())
-        for name, raw in (files | {SUMS: sums.encode()}).items():
+        for name, raw in (files | {SUMS: checksums.lines(files.items()).encode()}).items():
             (temporary / name).write_bytes(raw)
             runs.sync(temporary / name)
         runs.sync(temporary)
@@ -149,17 +148,7 @@ def verify(path: Path) -> None:
     """Compare a checkpoint's files with their checksums. Raises RunError with the name of one that differs."""
     if not path.is_dir():
         raise RunError(f"The checkpoint {path} is not there, though latest.json names it.")
-    try:
-        lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
-        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"The checkpoint {path} cannot be verified: its {SUMS} cannot be read ({error}).") from None
-    for name in (WEIGHTS, TRAINING, NUMBERS):
-        file = path / name
-        if not file.is_file() or file.is_symlink():
-            raise RunError(f"{file} is missing, so the checkpoint cannot be read.")
-        if _sum(file) != sums.get(name):
-            raise RunError(f"{file} was cut or altered since it was written: its checksum differs.")
+    checksums.check(path, WEIGHTS, TRAINING, NUMBERS)
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module) -> None:
@@ -185,11 +174,6 @@ def training_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 def _tensors(tensors: Mapping[str, Tensor]) -> bytes:
     return to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-
-
-def _sum(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _free(folder: Path, name: str, pointer: Pointer) -> Path:

@@ -12,7 +12,7 @@ from retrograd import config
 from retrograd.cli import overview, tables
 from retrograd.cli import runs as verbs
 from retrograd.cli.app import app
-from retrograd.experiments import catalogue
+from retrograd.experiments.archive import catalogue
 from retrograd.runs import Run
 
 LONG = "20261121-143503-mat-lstm"

@@ -45,6 +45,7 @@ def test_a_signal_saves_at_the_next_step_and_the_run_goes_on_from_there(text, tm
     [event] = [e for e in run.events() if e["event"] == "preempted"]
     assert run.status() == "preempted"
     assert checkpoint.find(run.checkpoints, "last").step == event["step"] > 0
+    assert retrograd("generate", "run", "--length", 5, cwd=tmp_path).returncode == 0
     done = retrograd("train", "--resume", "run", "--steps", event["step"] + 3, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"Goes on from step {event['step']:,}." in done.stdout

@@ -4,7 +4,7 @@ import pytest
 
 from retrograd import config
 from retrograd.errors import RunError
-from retrograd.experiments.removal import removable, remove
+from retrograd.experiments.archive.removal import removable, remove
 from retrograd.runs import Run
 
 

@@ -6,10 +6,12 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as to_bytes
 
-from retrograd import config, runs
+from retrograd import checksums, config, runs
+from retrograd.checksums import SUMS
 from retrograd.errors import RunError
-from retrograd.experiments.verification import verify
+from retrograd.experiments.archive.verification import verify
 from retrograd.runs import Run
 from retrograd.training import checkpoint
 
@@ -42,8 +44,26 @@ def altered(path):
 
 def signed(folder):
     """Checksums of what lies there now: whoever alters a file may write them anew."""
-    names = (checkpoint.WEIGHTS, checkpoint.TRAINING, checkpoint.NUMBERS)
-    (folder / checkpoint.SUMS).write_text("".join(f"{checkpoint._sum(folder / name)}  {name}\n" for name in names))
+    names = [line.split()[1] for line in (folder / SUMS).read_text().splitlines()]
+    (folder / SUMS).write_text(checksums.lines((name, (folder / name).read_bytes()) for name in names))
+
+
+def written(raw):
+    """A change that whoever made it has signed: the file then holds `raw`."""
+
+    def change(path):
+        path.write_bytes(raw(path) if callable(raw) else raw)
+        signed(path.parent)
+
+    return change
+
+
+def probe(**changed):
+    return written(lambda p: to_bytes({name: changed.get(name, same)(t) for name, t in load_file(p).items()}))
+
+
+def same(tensor):
+    return tensor
 
 
 def test_a_healthy_run_is_whole_and_every_file_of_it_is_named(run):
@@ -73,22 +93,21 @@ SMALL = {
     ),
     "no events": ("events.jsonl", lambda p: p.unlink(), "is missing"),
     "a line of events": ("events.jsonl", lambda p: p.write_text("3\n" + p.read_text()), "Line 1 of"),
-    "no tokenizer": ("tokenizer.json", lambda p: p.unlink(), "has no tokenizer.json"),
-    "half a tokenizer": ("tokenizer.json", lambda p: p.write_text(p.read_text()[:40]), "is not a tokenizer"),
-    "another's tokenizer": ("tokenizer.json", lambda p: replace(p, '"a", ', ""), "types and the checkpoints"),
-    "another level": ("tokenizer.json", lambda p: p.write_text('{"level": "byte"}'), "Its level is byte"),
-    "no probe": ("probe.safetensors", lambda p: p.unlink(), "cannot be read"),
-    "half a probe": ("probe.safetensors", lambda p: p.write_bytes(p.read_bytes()[:-9]), "cannot be read"),
-    "a probe of other ids": (
-        "probe.safetensors",
-        lambda p: save_file({**load_file(p), "inputs": load_file(p)["inputs"] + 99}, p),
-        "must lie in a vocabulary",
+    "no tokenizer": ("tokenizer.json", lambda p: p.unlink(), "is missing"),
+    "another's tokenizer": ("tokenizer.json", lambda p: replace(p, '"a", ', '"A", '), "its checksum differs"),
+    "half a tokenizer": ("tokenizer.json", written(lambda p: p.read_bytes()[:40]), "is not a tokenizer"),
+    "a smaller one": (
+        "tokenizer.json",
+        written(lambda p: p.read_bytes().replace(b'"a", ', b"")),
+        "and the checkpoints",
     ),
-    "a probe of two shapes": (
-        "probe.safetensors",
-        lambda p: save_file({**load_file(p), "inputs": load_file(p)["inputs"][:-1].contiguous()}, p),
-        "of one shape",
-    ),
+    "another level": ("tokenizer.json", written(b'{"level": "byte"}'), "Its level is byte"),
+    "no probe": ("probe.safetensors", lambda p: p.unlink(), "is missing"),
+    "half a probe": ("probe.safetensors", lambda p: p.write_bytes(p.read_bytes()[:-9]), "its checksum differs"),
+    "no safetensors": ("probe.safetensors", written(b"no tensors"), "cannot be read"),
+    "a probe of other ids": ("probe.safetensors", probe(inputs=lambda x: x + 99), "it is another run's"),
+    "a probe of floats": ("probe.safetensors", probe(inputs=torch.Tensor.float), "must hold token ids"),
+    "a probe of two shapes": ("probe.safetensors", probe(inputs=lambda x: x[:-1].contiguous()), "of one shape"),
     "half a report": ("report.json", lambda p: p.write_text(p.read_text()[:3000]), "not JSON"),
     "another schema": ("report.json", lambda p: replace(p, '"schema": 2', '"schema": 1'), "has schema 1"),
     "another's report": ("report.json", lambda p: replace(p, '"hidden": 16', '"hidden": 17'), "Its hidden is 17"),

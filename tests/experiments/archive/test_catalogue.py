@@ -9,8 +9,8 @@ import pytest
 
 from retrograd import config, runs
 from retrograd.errors import ConfigError, RunError, UsageError
-from retrograd.experiments import catalogue
-from retrograd.experiments.comparison import comparison
+from retrograd.experiments.archive import catalogue
+from retrograd.experiments.archive.comparison import comparison
 from retrograd.runs import Run
 
 

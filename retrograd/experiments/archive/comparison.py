@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from retrograd.errors import UsageError
-from retrograd.experiments.catalogue import Details, details, interval, verdicts
+from retrograd.experiments.archive.catalogue import Details, details, interval, verdicts
 
 TOKENS = ("data.level", "data.vocabulary")  # config keys that decide what one token is
 

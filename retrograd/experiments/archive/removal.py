@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from retrograd.errors import RetrogradError, RunError
-from retrograd.experiments import catalogue
-from retrograd.experiments.catalogue import Entry
+from retrograd.experiments.archive import catalogue
+from retrograd.experiments.archive.catalogue import Entry
 from retrograd.runs import Run
 
 
