@@ -34,6 +34,8 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Finding:
+    """One thing that a rule has found, in a sentence, with the numbers that it rests on."""
+
     code: str  # the rule that found it: "vanishing"
     severity: Severity
     message: str

@@ -96,7 +96,6 @@ def generate(
     top_k: int | None = None,
     seed: int | None = None,
 ) -> str:
-    """Text from the best checkpoint of a run."""
+    """Text from the best checkpoint of a run; the options are those of `sample`."""
     model, tokenizer = load_with_tokenizer(path)
-    options = {"length": length, "temperature": temperature, "top_k": top_k, "seed": seed}
-    return sample(model, tokenizer, prompt=prompt, **options)  # type: ignore[arg-type]
+    return sample(model, tokenizer, prompt=prompt, length=length, temperature=temperature, top_k=top_k, seed=seed)
