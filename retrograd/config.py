@@ -129,7 +129,7 @@ def read(path: str | Path) -> dict[str, Any]:
         with open(path, "rb") as file:
             return tomllib.load(file)
     except FileNotFoundError:
-        raise ConfigError(f"No config file is at {path}.") from None
+        raise ConfigError(f"No config file is at {path}. It is a TOML file, such as a run's config.toml.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The config file {path} cannot be read: {error}.") from None
     except tomllib.TOMLDecodeError as error:

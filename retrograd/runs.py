@@ -266,7 +266,9 @@ def _numbered(value: Any) -> Any:
 
 def _refuse_link(path: Path) -> None:
     if path.is_symlink():
-        raise RunError(f"{path} is a link; a run's files lie in the run. Put what it leads to in its place.")
+        raise RunError(
+            f"{path} is a link; a run's files lie in the run. Put what it leads to in its place, or remove it."
+        )
 
 
 def _append(path: Path, values: dict[str, Any]) -> None:
@@ -289,8 +291,11 @@ def _lines(path: Path, keys: dict[str, type]) -> Iterator[dict[str, Any]]:
         if values is not None and told and all(told):
             yield values
         elif values is not None or number < len(lines):
-            wanted = " or ".join(sorted(keys))
-            raise RunError(f"Line {number} of {path} is not a JSON object with {wanted!r}; the file was altered.")
+            wanted = " or ".join(map(repr, sorted(keys)))
+            raise RunError(
+                f"Line {number} of {path} is not a JSON object with {wanted}; the file was altered. "
+                f"Mend that line, or take it out."
+            )
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

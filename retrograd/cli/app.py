@@ -1,6 +1,7 @@
 """The command `retrograd` and its verbs."""
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -47,8 +48,11 @@ for verb in (demo, train, generate, evaluate, report, diagnose):
 app.add_typer(runs, name="runs")
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line. What a terminal's encoding lacks is printed as a question mark, never as a traceback."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started it; a file opened later would take its number
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  it stays open
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -2,13 +2,15 @@
 
 2   usage: what was asked for cannot be done as it stands
 1   a failure while it ran
-130 Ctrl-C
+
+A signal leaves with 128 and its number, 130 for Ctrl-C: signals.py.
 """
 
 import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ParamSpec
 
 import typer
@@ -25,25 +27,34 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             verb(*args, **kwargs)
+            sys.stdout.flush()  # here, where it can be said that it failed
         except RetrogradError as error:
             _leave(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            _leave("Stopped by Ctrl-C.", 130)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_what_is_left()
             raise typer.Exit(1) from None
         except typer.Exit:  # which is a RuntimeError, as Abort is
             raise
         except typer.Abort:
             _leave("Nothing was done.", 1)
         except (RuntimeError, MemoryError, ValueError, OverflowError) as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            _leave(f"This could not be computed: {reason[0]}", 1)
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if isinstance(error, MemoryError) or "allocate memory" in reason or "out of memory" in reason:
+                _leave(f"There is not enough memory. Try a smaller --hidden, --window or training.batch. ({reason})", 1)
+            _leave(f"This could not be computed: {reason}", 1)
         except OSError as error:
+            _drop_what_is_left()
             where = f" ({error.filename})" if error.filename else ""
             _leave(f"The system refused a file operation: {error.strerror}{where}.", 1)
 
     return run
+
+
+def _drop_what_is_left() -> None:
+    """Python writes what is still to be printed when it leaves, and would fail once more."""
+    with suppress(OSError, ValueError):  # where stdout is no file there is nothing that could
+        stdout = sys.stdout.fileno()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
 
 
 def _leave(sentence: str, code: int) -> None:

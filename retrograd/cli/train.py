@@ -1,14 +1,13 @@
 """retrograd train TEXT...: a language model on one's own text, and how far back its gradient reaches."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
+from retrograd.cli import signals
 from retrograd.errors import UsageError
 
 
@@ -56,29 +55,20 @@ def train(
 
     flush_from_the_start()
 
-    with _interrupts() as pressed, Screen(json=json, quiet=quiet) as screen:
-        way = partial(resuming, resume, changes=values) if resume else partial(training, settings, out=out)
-        for event in way(tensorboard=tensorboard, stop=lambda: bool(pressed)):
-            screen.show(event)
+    pressed: list[int] = []
+    way = partial(resuming, resume, changes=values) if resume else partial(training, settings, out=out)
+    with Screen(json=json, quiet=quiet) as screen:
+        events = way(tensorboard=tensorboard, stop=lambda: bool(pressed))
+        screen.show(next(events))  # from here on there is something to save; before, a signal leaves at once
+        with signals.handled(partial(_note, pressed)):
+            for event in events:
+                screen.show(event)
     if pressed:
         raise typer.Exit(128 + pressed[0])
 
 
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """A list that fills with the signal when Ctrl-C is pressed or the process is asked to end; the second time it
-    leaves at once."""
-    pressed: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if pressed:
-            raise SystemExit(128 + number)
-        pressed.append(number)
-
-    asked = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, note) for number in asked}
-    try:
-        yield pressed
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _note(pressed: list[int], number: int, frame: FrameType | None) -> None:
+    """The first signal is kept, to be acted on after the step; the second leaves at once."""
+    if pressed:
+        raise SystemExit(128 + number)
+    pressed.append(number)

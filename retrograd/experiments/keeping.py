@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from retrograd import config
 from retrograd.errors import RunError
@@ -24,6 +24,7 @@ from retrograd.training.schedules import Position
 
 SAVE_EVERY = 60.0  # seconds
 RECENT = 50  # steps over which the shown loss and share clipped are averaged
+T = TypeVar("T")
 
 
 @dataclass
@@ -106,11 +107,15 @@ class Keeper:
     def put_back(self, point: Checkpoint) -> None:
         """Everything as it was when the checkpoint was written. Raises RunError where it does not fit."""
         try:
-            at, counts = Position(**point.info["at"]), Counts(**point.info["counts"])
-            latest = point.info["validation"] and Evaluation(**point.info["validation"])
-            recent = [Step(**one) for one in point.info["recent"]]
-        except (KeyError, TypeError) as error:
-            raise RunError(f"The checkpoint {point.path} cannot be gone on from: {error} is missing.") from None
+            at, counts = _of_numbers(Position, point.info["at"]), _of_numbers(Counts, point.info["counts"])
+            latest = point.info["validation"] and _of_numbers(Evaluation, point.info["validation"])
+            recent = [_of_numbers(Step, one) for one in point.info["recent"]]
+        except (AttributeError, KeyError, TypeError) as error:
+            weights = point.path / checkpoint.WEIGHTS
+            raise RunError(
+                f"The checkpoint {point.path} cannot be gone on from: its numbers are not as a training writes them "
+                f"({type(error).__name__} {error}). Its weights can start a new run: --weights {weights}."
+            ) from None
         checkpoint.restore(point, self.work.model)
         carried = snapshot.put_back(checkpoint.training_tensors(point), self.work.optimizer, self.work.device)
         self.counts, self.latest, self.saved, self.minute = counts, latest, point.step, at.seconds
@@ -127,7 +132,7 @@ class Keeper:
                 return checkpoint.read(self.run.checkpoints, name), reasons
             except RunError as error:
                 reasons.append(str(error))
-        raise RunError(reasons[0] if reasons else f"{self.run.path} holds no checkpoint to go on from.")
+        raise RunError(reasons[0]) if reasons else checkpoint.none_named(self.run.checkpoints)
 
     def go_back(self) -> bool:
         """Return to an earlier checkpoint, with a smaller step; the clock goes on. False where that cannot help."""
@@ -151,6 +156,14 @@ class Keeper:
         best = checkpoint.find(self.run.checkpoints)
         checkpoint.restore(best, self.work.model)
         return best.step
+
+
+def _of_numbers(kind: type[T], values: dict[str, Any]) -> T:
+    """Raises TypeError where one of the fields is no number; only a step's state, which is kept apart, is None."""
+    for name, x in values.items():
+        if not isinstance(x, int | float) and name != "state":
+            raise TypeError(f"{name} is {x!r}")
+    return kind(**values)
 
 
 def rollback(settings: config.Config, run: Run) -> Rollback:

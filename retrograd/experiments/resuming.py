@@ -37,12 +37,7 @@ def reopen(run: Run, changes: Mapping[str, Any]) -> Settled:
     settings = config.make(config.merge(before.model_dump(exclude_none=True), changes))
     work = prepare(settings, tokenizer_of(run))
     started = next((e for e in run.events() if e["event"] == "started"), {})
-    if "data" not in started:
-        raise RunError(
-            f"{run.path / 'events.jsonl'} does not tell which data the run began with; it was cut or altered."
-        )
-    if started["data"] != work.task.fingerprint:
-        raise RunError(f"The data of {run.path} is not what it began with; a resumed run must see the same text.")
+    _refuse_other_data(run, started.get("data"), work.task.fingerprint)
     keeper = Keeper(run, work, rollback(settings, run))
     point, reasons = keeper.newest_whole()
     notes = [f"{reason} The one before it is used." for reason in reasons]
@@ -67,6 +62,18 @@ def _refuse_other(changes: Mapping[str, Any]) -> None:
         raise UsageError(
             f"A resumed run keeps its own config; got {', '.join(other)}. Only its budget, threads, device and backend "
             f"can be changed; for the rest start a new run with --config RUN/config.toml."
+        )
+
+
+def _refuse_other_data(run: Run, then: str | None, now: str) -> None:
+    new = f"Start a new run with --config {run.path / 'config.toml'}"
+    if then is None:
+        log = run.path / "events.jsonl"
+        raise RunError(f"{log} does not tell which data the run began with; it was cut or altered. {new}.")
+    if then != now:
+        raise RunError(
+            f"The data of {run.path} is not what it began with; a resumed run must see the same text. "
+            f"Put the text of then back. {new}, to go on with another."
         )
 
 

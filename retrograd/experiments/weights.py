@@ -7,6 +7,7 @@ prefix; an embedding and a softmax beside them are told by their shapes.
 """
 
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from retrograd.errors import DataError, RetrogradError
 from retrograd.models import RecurrentLM
 
 RECURRENT = re.compile(r"(.*?)(weight_ih|weight_hh|bias_ih|bias_hh)_l(\d+)")
+WANTED = "It must be a .safetensors file, or a .pt of tensors by name."
 LISTED = 8  # of what else a file holds
 
 
@@ -27,14 +29,16 @@ def read(path: str | Path) -> dict[str, Tensor]:
     """The tensors in a file. Raises DataError where it holds anything else, with the list of it."""
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"No weights file is at {path}. It must be a .safetensors file, or a .pt of tensors by name.")
+        raise DataError(f"No weights file is at {path}. {WANTED}")
     try:
         found = load_file(str(path)) if path.suffix == ".safetensors" else _read_torch(path)
     except RetrogradError:
         raise
     except Exception as error:  # what a damaged or hostile file makes torch's reader raise has no common class
         reason = (str(error).strip().splitlines() or [""])[0].split(". ")[0]
-        raise DataError(f"The weights in {path} cannot be read as tensors: {type(error).__name__} {reason}.") from None
+        raise DataError(
+            f"The weights in {path} cannot be read as tensors ({type(error).__name__} {reason}). {WANTED}"
+        ) from None
     if not isinstance(found, Mapping):
         raise DataError(f"{path} holds a {type(found).__name__}; expected tensors by name (a state dict).")
     others = [f"{name} ({type(value).__name__})" for name, value in found.items() if not isinstance(value, Tensor)]
@@ -48,7 +52,9 @@ def _read_torch(path: Path) -> Any:
         raise DataError(
             f"{path} holds more than tensors: {_listed(code)}. None of it was read. Save the state dict alone."
         )
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pickles that torch did not write: what they hold is told below
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def load_into(model: RecurrentLM, tensors: Mapping[str, Tensor]) -> None:
@@ -62,7 +68,7 @@ def load_into(model: RecurrentLM, tensors: Mapping[str, Tensor]) -> None:
         if wanted != came:
             raise DataError(f"The weights' {name} is {came}, the model's {place} is {wanted}; set the model's sizes.")
         if not tensors[name].isfinite().all():
-            raise DataError(f"The weights' {name} holds a NaN or an infinity.")
+            raise DataError(f"The weights' {name} holds a NaN or an infinity. Take an earlier save.")
     with torch.no_grad():
         for name, place in places.items():
             own[place].copy_(tensors[name])

@@ -114,11 +114,11 @@ def read(path: str | Path, kind: type[Tokenizer]) -> str:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"No text file is at {path}.") from None
+        raise DataError(f"No text file is at {path}. Give the paths of text files, in UTF-8.") from None
     except OSError as error:
         raise DataError(f"The text file {path} cannot be read: {error.strerror}.") from None
     if not raw:
-        raise DataError(f"The text file {path} is empty.")
+        raise DataError(f"The text file {path} is empty. Give one with text in it.")
     if kind is Byte:
         return raw.decode("utf-8", "surrogateescape")
     try:

@@ -30,6 +30,7 @@ from retrograd.errors import RunError, SaveFailed, UnknownName
 SCHEMA = 2
 WEIGHTS, TRAINING, NUMBERS = "model.safetensors", "training.safetensors", "checkpoint.json"
 INTACT = "Those written before are intact."
+NAME_ONE = 'Write {"last": "NAME"} into it, with the name of a folder beside it.'
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ def pointed(folder: Path) -> Pointer:
     except FileNotFoundError:
         return Pointer()
     except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise RunError(f"{folder / 'latest.json'} cannot be read: {error}.") from None
+        raise RunError(
+            f"{folder / 'latest.json'} cannot be read ({error}); it was cut or altered. {NAME_ONE}"
+        ) from None
 
 
 def point(folder: Path, pointer: Pointer) -> None:
@@ -124,8 +127,15 @@ def find(folder: Path, which: str = "best") -> Checkpoint:
     pointer = pointed(folder)
     name = (pointer.best if which == "best" else None) or pointer.last
     if name is None:
-        raise RunError(f"{folder.parent} holds no checkpoint yet; it was stopped before its first one was written.")
+        raise none_named(folder)
     return read(folder, name)
+
+
+def none_named(folder: Path) -> RunError:
+    """What is wrong where the pointer file names no checkpoint."""
+    if any(folder.glob("step-*")):
+        return RunError(f"{folder / 'latest.json'} is gone, or names no checkpoint of those that are there. {NAME_ONE}")
+    return RunError(f"{folder.parent} holds no checkpoint yet; it was stopped before its first one was written.")
 
 
 def read(folder: Path, name: str) -> Checkpoint:
@@ -140,7 +150,10 @@ def read(folder: Path, name: str) -> Checkpoint:
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise RunError(f"The checkpoint {path} cannot be read: {type(error).__name__} {error}.") from None
     if schema != SCHEMA:
-        raise RunError(f"The checkpoint {path} has schema {schema}; this version of retrograd reads {SCHEMA}.")
+        raise RunError(
+            f"The checkpoint {path} has schema {schema}; this version of retrograd reads {SCHEMA}. "
+            f"Use the version that wrote it."
+        )
     return Checkpoint(path, step, info)
 
 
@@ -160,7 +173,9 @@ def restore(checkpoint: Checkpoint, model: nn.Module) -> None:
         raise RunError(f"The weights in {path} cannot be read: {error}.") from None
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise RunError(f"The weights in {path} do not fit the model of config.toml: {reason}") from None
+        raise RunError(
+            f"The weights in {path} do not fit the model of config.toml; one of the two was altered: {reason}"
+        ) from None
 
 
 def training_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -41,7 +41,11 @@ def put_back(tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, de
         if device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], device)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise RunError(f"The checkpoint's training state does not fit this model: {error}.") from None
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise RunError(
+            f"The checkpoint's training state does not fit this model: {reason}. "
+            f"Its weights can start a new run: train --weights FILE."
+        ) from None
     count = sum(name.startswith("carried.") for name in tensors)
     return tuple(tensors[f"carried.{i}"].to(device) for i in range(count)) or None
 

@@ -32,6 +32,12 @@ KINDS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def no_page(monkeypatch):
+    """Drawing one takes a second, and would be most of what these tests take."""
+    monkeypatch.setattr("retrograd.reports.html.page", lambda report, run: "")
+
+
 def tensors(run: runs.Run) -> dict[str, bytes]:
     """The weights and all that training would go on from, of the last checkpoint and the best."""
     pointer = checkpoint.pointed(run.checkpoints)

@@ -133,7 +133,7 @@ def resealed(path, name, raw):
         (lambda p: p.symlink_to(p.rename(p.parent / "elsewhere")), "is a link"),
         (lambda p: (p.parent / "latest.json").write_text('{"best": "../../elsewhere"}'), "is not there"),
         (lambda p: (p.parent / "latest.json").write_text("["), "cannot be read"),
-        (lambda p: (p.parent / "latest.json").unlink(), "holds no checkpoint yet"),
+        (lambda p: (p.parent / "latest.json").unlink(), "is gone, or names no checkpoint"),
     ],
 )
 def test_a_spoilt_checkpoint_is_refused_by_name(tmp_path, spoil, sentence):

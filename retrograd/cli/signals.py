@@ -1,0 +1,30 @@
+"""The signals that ask a process to end: Ctrl-C, and what a queue, a shutdown or a closed terminal sends."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
+
+
+@contextmanager
+def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have them call `handler` inside the block. One that is ignored, as nohup has it, stays ignored."""
+    numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: was for number, was in before.items() if was not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, was in before.items():
+            signal.signal(number, was)
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """Leave at once, with what a shell expects; what is being written is cleared away on the way out."""
+    print(f"retrograd: Stopped by {NAMES[signal.Signals(number).name]}.", file=sys.stderr)
+    raise SystemExit(128 + number)
