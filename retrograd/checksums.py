@@ -10,6 +10,7 @@ from pathlib import Path
 from retrograd.errors import RunError
 
 SUMS = "SHA256SUMS"
+REMEDY = "Copy it back from where it is whole, or train again with --config."
 
 
 def lines(files: Iterable[tuple[str, bytes]]) -> str:
@@ -22,13 +23,14 @@ def check(folder: Path, *names: str) -> None:
     try:
         told = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{folder} cannot be verified: its {SUMS} cannot be read ({error}).") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RunError(f"{folder} cannot be verified: its {SUMS} cannot be read ({reason}). {REMEDY}") from None
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in told)}
     for file in (folder / name for name in names):
         if not file.is_file() or file.is_symlink():
-            raise RunError(f"{file} is missing, or a link; it was written with the rest of its folder.")
+            raise RunError(f"{file} is missing, or a link; it was written with the rest of its folder. {REMEDY}")
         if _sum(file) != sums.get(file.name):
-            raise RunError(f"{file} was cut or altered since it was written: its checksum differs.")
+            raise RunError(f"{file} was cut or altered since it was written: its checksum differs. {REMEDY}")
 
 
 def _sum(file: Path) -> str:

@@ -151,7 +151,7 @@ def creating(path: str | Path | None, *, name: str) -> Iterator[tuple[Run, Run]]
     folder = Path(path) if path is not None else _free(Path("runs"), name)
     refuse_if_taken(folder)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}-{time.time_ns()}")
-    _make(draft, folder)
+    make_folder(draft)
     try:
         (draft / "checkpoints").mkdir()
         yield Run(draft), Run(folder)
@@ -169,7 +169,7 @@ def new_folder(path: str | Path | None, *, name: str) -> Path:
     """An empty folder of that path, or of a free name under runs/."""
     folder = Path(path) if path is not None else _free(Path("runs"), name)
     refuse_if_taken(folder)
-    _make(folder, folder)
+    make_folder(folder)
     return folder
 
 
@@ -179,11 +179,12 @@ def refuse_if_taken(folder: Path) -> None:
         raise RunError(f"{folder} already exists and is not empty. Name another folder with --out.")
 
 
-def _make(folder: Path, asked: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """With those above it. Raises RunError where that cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"The folder {asked} cannot be made: {error.strerror}. Try another --out.") from None
+        raise RunError(f"The folder {folder} cannot be made: {error.strerror}. Name another one.") from None
 
 
 def open_run(path: str | Path) -> Run:

@@ -111,7 +111,9 @@ def load_window(path: Path, vocabulary: int) -> Window:
     try:
         tensors = load_file(str(path))
         window = Window(tensors["inputs"], tensors["targets"], tensors.get("starts"), 0.0)
-    except (OSError, SafetensorError, KeyError) as error:
+    except KeyError as error:
+        raise RunError(f"The measured slice {path} lacks {error}; it is no slice that retrograd wrote.") from None
+    except (OSError, SafetensorError) as error:
         raise RunError(f"The measured slice {path} cannot be read: {error}.") from None
     shapes = sorted({tuple(tensor.shape) for tensor in tensors.values()})
     if len(shapes) != 1 or len(shapes[0]) != 2 or window.inputs.dtype != torch.int64:

@@ -85,7 +85,7 @@ def write(report: Report, file: str | Path, *, run: str = "", force: bool = Fals
         raise UsageError(f"{file} is a folder; the page needs the name of a file, such as {file / 'report.html'}.")
     if file.exists() and not force and GENERATOR.encode() not in file.read_bytes()[:1000]:
         raise UsageError(f"{file} is no page of Retrograd's. Name another file, or write over it with --force.")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    runs.make_folder(file.parent)
     runs.write(file, page(report, run=run))
     return file
 

@@ -94,7 +94,10 @@ class Report:
             raise RunError(f"The report is not JSON ({error}); measure the run again: retrograd diagnose.") from None
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema != SCHEMA:
-            raise RunError(f"The report has schema {schema}; this version of Retrograd reads schema {SCHEMA}.")
+            raise RunError(
+                f"The report has schema {schema}; this version of Retrograd reads schema {SCHEMA}. "
+                "Measure the run again: retrograd diagnose RUN."
+            )
         try:
             return _reader().validate_python(data)
         except ValidationError as error:

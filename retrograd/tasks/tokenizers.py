@@ -229,8 +229,8 @@ def load(path: Path) -> Tokenizer:
         return level(state["level"]).restore(state)
     except FileNotFoundError:
         raise RunError(f"The run has no {path.name} (expected at {path}); it was not trained on text.") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} is not a tokenizer that retrograd wrote: {error}.") from None
+    except (KeyError, TypeError, ValueError, UnknownName) as error:
+        raise RunError(f"{path} is not a tokenizer as retrograd writes it ({type(error).__name__}: {error}).") from None
 
 
 def _hugging_face() -> Any:

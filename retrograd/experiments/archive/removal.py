@@ -42,7 +42,7 @@ def _checked(path: Path) -> Path:
     if path.is_symlink():
         raise RunError(f"{path} is a link to {os.readlink(path)}. Remove the link itself, or name what it leads to.")
     if not catalogue.is_run(path):
-        raise RunError(f"{path} is not a run, so it is not removed.{_inside(path)}")
+        raise RunError(f"{path} is not a run, so it is not removed; retrograd runs lists what there is.{_inside(path)}")
     folder = path.resolve()
     for root, names, _ in os.walk(folder):
         for name in names:

@@ -53,14 +53,14 @@ def export(report: Report, folder: str | Path, *, force: bool = False) -> list[P
         raise UsageError(f"{folder} is a file; the figures need a folder of their own.")
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise UsageError(f"{folder} is not empty. Name another folder, or write over its figures with --force.")
-    folder.mkdir(parents=True, exist_ok=True)
+    runs.make_folder(folder)
     written = []
     with styled():
         for name, plot in FIGURES.items():
             if measured(name, report):
                 figure = plot.draw(report, LIGHT)
                 runs.write(folder / f"{name}.svg", svg(figure))
-                (folder / f"{name}.png").write_bytes(_png(figure))
+                runs.write(folder / f"{name}.png", _png(figure))
                 runs.write(folder / f"{name}.csv", table(plot.rows(report)))
                 written += [folder / f"{name}.{kind}" for kind in ("png", "svg", "csv")]
     return written
