@@ -154,6 +154,18 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Every key in full.
+
+    >>> flat({"model": {"hidden": 256}})
+    {'model.hidden': 256}
+    """
+    keys: dict[str, Any] = {}
+    for name, value in values.items():
+        keys |= flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
+    return keys
+
+
 def assignments(pairs: Iterable[str]) -> dict[str, Any]:
     """Nested dict from `a.b=c` texts; c is read as TOML, and as plain text where it is none.
 

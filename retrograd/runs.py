@@ -33,7 +33,8 @@ STATUS = {  # what the last of these events makes of a run
     "failed": "failed",
     "preempted": "preempted",
 }
-LOCK = ".lock"
+HALF = ".half"  # what the names of half-written files end in
+LOCK, WRITER = ".lock", ".writer"  # the file that is held locked, and who holds it
 NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -100,7 +101,11 @@ class Run:
         _refuse_link(self.path / LOCK)
         try:
             with FileLock(self.path / LOCK, timeout=1):
-                yield
+                write(self.path / WRITER, f"{this_process()}, since {_clock(time.time())}")
+                try:
+                    yield
+                finally:
+                    (self.path / WRITER).unlink(missing_ok=True)
         except Timeout:
             raise RunError(f"{self.path} is being written by {self._writer()}. Stop it first, or wait.") from None
 
@@ -109,10 +114,14 @@ class Run:
         for path in [*self.path.iterdir(), *self.checkpoints.glob("*")]:
             _refuse_link(path)
 
+    def halves(self) -> list[Path]:
+        """What a killed process left half written, or a live one is writing."""
+        return sorted([*self.path.glob(f".*{HALF}"), *self.checkpoints.glob(f".*{HALF}")])
+
     def mend(self) -> list[str]:
         """Drop what a killed process left half written; says what. Only for the one that writes the run."""
-        for half in [*self.path.glob(".*.[0-9]*"), *self.checkpoints.glob(".*.[0-9]*")]:
-            shutil.rmtree(half) if half.is_dir() and not half.is_symlink() else half.unlink()
+        for path in self.halves():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         notes = []
         for log in (self.path / "metrics.jsonl", self.path / "events.jsonl"):
             if tail := torn(log):
@@ -132,8 +141,15 @@ class Run:
             return True
 
     def _writer(self) -> str:
-        last = [e for e in self.events() if "by" in e]
-        return f"{last[-1]['by']}, since {_clock(last[-1]['time'])}" if last else "another process"
+        try:
+            return (self.path / WRITER).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return "another process"
+
+
+def half(path: Path) -> Path:
+    """Where a file or folder lies until it is whole: under another name, and out of sight."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{time.time_ns()}{HALF}")
 
 
 def this_process() -> str:
@@ -150,7 +166,7 @@ def creating(path: str | Path | None, *, name: str) -> Iterator[tuple[Run, Run]]
     """
     folder = Path(path) if path is not None else _free(Path("runs"), name)
     refuse_if_taken(folder)
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}-{time.time_ns()}")
+    draft = half(folder)
     make_folder(draft)
     try:
         (draft / "checkpoints").mkdir()
@@ -199,7 +215,7 @@ def open_run(path: str | Path) -> Run:
 
 def write(path: Path, content: str | bytes) -> None:
     """Write a small file so that a reader sees the old text or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = half(path)
     try:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         sync(temporary)

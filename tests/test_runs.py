@@ -109,11 +109,13 @@ def test_a_torn_last_line_is_passed_over_and_mended_with_a_note(tmp_path, tail):
 
 def test_what_a_killed_process_left_half_written_is_cleared(tmp_path):
     run = create(tmp_path / "run")
-    (run.checkpoints / ".step-000003.4711").mkdir()
-    (run.path / ".report.json.4711").write_text("{")
+    runs.half(run.checkpoints / "step-000003").mkdir()
+    runs.half(run.path / "report.json").write_text("{")
+    (run.path / ".notes.2024").write_text("somebody's own")
     with run.writing():
         run.mend()
-        assert sorted(p.name for p in run.path.iterdir()) == [".lock", "checkpoints", "config.toml"]
+        assert sorted(p.name for p in run.path.glob("[!.]*")) == ["checkpoints", "config.toml"]
+    assert sorted(p.name for p in run.path.glob(".*")) == [".lock", ".notes.2024"]
     assert not list(run.checkpoints.iterdir())
 
 

@@ -1,5 +1,6 @@
 """retrograd train TEXT...: a language model on one's own text, and how far back its gradient reaches."""
 
+import signal
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -50,6 +51,7 @@ def train(
     if resume and (out or config):
         raise UsageError("--resume goes on in the run's own folder with its own config; leave --out and --config out.")
     settings = configs.make(values)
+    from retrograd.experiments.events import Finished
     from retrograd.experiments.training import resuming, training
     from retrograd.numerics import flush_from_the_start
 
@@ -59,16 +61,17 @@ def train(
     way = partial(resuming, resume, changes=values) if resume else partial(training, settings, out=out)
     with Screen(json=json, quiet=quiet) as screen:
         events = way(tensorboard=tensorboard, stop=lambda: bool(pressed))
-        screen.show(next(events))  # from here on there is something to save; before, a signal leaves at once
+        screen.show(event := next(events))  # from here on there is something to save; before, a signal leaves at once
         with signals.handled(partial(_note, pressed)):
             for event in events:
                 screen.show(event)
-    if pressed:
+    if isinstance(event, Finished) and event.status == "preempted":  # a signal in the last second changes nothing
         raise typer.Exit(128 + pressed[0])
 
 
 def _note(pressed: list[int], number: int, frame: FrameType | None) -> None:
-    """The first signal is kept, to be acted on after the step; the second leaves at once."""
-    if pressed:
+    """The first signal is kept, to be acted on after the step; the second leaves at once. A terminal that closes
+    sends two, one of its own and one of the shell's."""
+    if pressed and number != getattr(signal, "SIGHUP", None):
         raise SystemExit(128 + number)
     pressed.append(number)

@@ -49,11 +49,15 @@ def load(path: str | Path, *, which: str = "best") -> RecurrentLM:
     `which` is "best" (by validation) or "last". Raises RunError where the folder or its weights cannot be read.
     """
     run = runs.open_run(path)
-    point = checkpoint.find(run.checkpoints, which)
-    with torch.random.fork_rng(devices=[]):
-        model = build(run.config(), _vocabulary(point))
-    checkpoint.restore(point, model)
-    return model.eval()
+    settings = run.config()
+
+    def read(point: checkpoint.Checkpoint) -> RecurrentLM:
+        with torch.random.fork_rng(devices=[]):
+            model = build(settings, _vocabulary(point))
+        checkpoint.restore(point, model)
+        return model.eval()
+
+    return checkpoint.steadily(run.checkpoints, which, read)
 
 
 def load_with_tokenizer(path: str | Path) -> tuple[RecurrentLM, tokenizers.Tokenizer]:

@@ -19,6 +19,7 @@ from retrograd.runs import Run
 from retrograd.training import checkpoint, snapshot
 from retrograd.training.checkpoint import Checkpoint
 from retrograd.training.loop import Place, Step
+from retrograd.training.pointer import point, pointed
 from retrograd.training.rollback import Rollback
 from retrograd.training.schedules import Position
 
@@ -31,11 +32,12 @@ T = TypeVar("T")
 class Counts:
     """The numbers that a resumed training goes on with."""
 
-    best: float = math.inf  # validation, nats per target
     worse: int = 0  # validations since the best
     validations: int = 0  # that were due so far
     validated: int = -1  # the step of the last one
     sampled: int = -1  # the tenth of the run in which the model last wrote something
+    logged: int = 0  # the step of the last line of numbers in the log
+    skipped: int = 0  # steps in a row that were not finite, up to now
     measuring: float = 0.0  # seconds
 
 
@@ -49,11 +51,18 @@ class Keeper:
     counts: Counts = field(default_factory=Counts)
     recent: deque[Step] = field(default_factory=lambda: deque(maxlen=RECENT))
     latest: Evaluation | None = None
+    best: float = math.inf  # validation of the checkpoint that is pointed to as the best, nats per target
     place: Place = field(default_factory=Place)  # where training stands
     saved: int = -1  # the step of the last checkpoint
     minute: float = 0.0  # seconds into the training when a checkpoint was last written by the clock
     saving: float = 0.0  # seconds that all checkpoints took
     board: Board | None = None  # TensorBoard's files, where they are wanted
+
+    @property
+    def had_enough(self) -> bool:
+        """Has the validation not become better for as long as training is patient?"""
+        patience = self.work.settings.training.patience
+        return patience is not None and self.counts.worse >= patience
 
     def log(self, **values: Any) -> None:
         """One line of numbers, of the step where training stands."""
@@ -69,40 +78,46 @@ class Keeper:
             return
         self.latest = evaluate(self.work.model, self.work.task.validation(), self.work.device)
         self.log(validation=self.latest.nats, accuracy=self.latest.accuracy)
-        better = self.latest.nats < counts.best
+        better = self.latest.nats < self.best
         counts.validated, counts.worse = step, 0 if better else counts.worse + 1
-        counts.best = min(counts.best, self.latest.nats)
         tenth = int(10 * self.work.budget.progress(self.place.at))
         if counts.sampled < tenth < 10 and (text := sample()):  # the end has a longer one of its own
             counts.sampled = tenth
             self.log(sample=text)
-        self.save(best=better)
+        self._write(milestone=True, best=self.latest.nats if better else None)
 
-    def save(self, *, best: bool = False) -> bool:
-        """Write a checkpoint, unless there is one of this step; not of weights that have become NaN."""
-        step, model = self.place.at.step, self.work.model
-        if step == self.saved or self.rollback.skipped or not all_finite(model.parameters()):
-            return False
-        begin = time.monotonic()
-        self.counts.measuring = self.work.gauge.spent
+    def save(self) -> None:
+        """Write a checkpoint of where training stands, unless there is one."""
+        if self.place.at.step != self.saved:
+            # where the budget is in minutes no two runs are alike, and going back by little loses little
+            self._write(milestone=self.work.budget.minutes is not None or self.place.at.step == 0)
+
+    def save_now_and_then(self) -> None:
+        """A checkpoint a minute: that much work may be lost, whatever happens."""
+        if self.place.at.seconds - self.minute >= SAVE_EVERY:
+            self.minute = self.place.at.seconds
+            self.save()
+
+    def _write(self, *, milestone: bool, best: float | None = None) -> None:
+        """... but not of weights, or of an optimiser, that have become NaN or infinite."""
+        begin, step, work = time.monotonic(), self.place.at.step, self.work
+        tensors = snapshot.take(work.optimizer, self.place.state, work.device)
+        if not all_finite([*work.model.parameters(), *tensors.values()]):
+            return
+        self.counts.measuring, self.counts.skipped = work.gauge.spent, self.rollback.skipped
         info = {
-            "vocabulary": self.work.task.vocabulary,
+            "vocabulary": work.task.vocabulary,
             "validation": self.latest and asdict(self.latest),
             "at": asdict(self.place.at),
             "counts": asdict(self.counts),
             "recent": [asdict(replace(one, state=None)) for one in self.recent],
+            "config": work.settings.model_dump(mode="json", exclude_none=True),
         }
-        tensors = snapshot.take(self.work.optimizer, self.place.state, self.work.device)
-        checkpoint.save(self.run.checkpoints, model, step=step, best=best, info=info, training=tensors)
+        good = milestone and not self.rollback.skipped
+        folder = self.run.checkpoints
+        checkpoint.save(folder, work.model, step=step, info=info, training=tensors, milestone=good, best=best)
+        self.best = self.best if best is None else best
         self.saved, self.saving = step, self.saving + time.monotonic() - begin
-        return True
-
-    def save_now_and_then(self) -> bool:
-        """A checkpoint a minute: that much work may be lost, whatever happens."""
-        if self.place.at.seconds - self.minute < SAVE_EVERY:
-            return False
-        self.minute = self.place.at.seconds
-        return self.save()
 
     def put_back(self, point: Checkpoint) -> None:
         """Everything as it was when the checkpoint was written. Raises RunError where it does not fit."""
@@ -110,6 +125,8 @@ class Keeper:
             at, counts = _of_numbers(Position, point.info["at"]), _of_numbers(Counts, point.info["counts"])
             latest = point.info["validation"] and _of_numbers(Evaluation, point.info["validation"])
             recent = [_of_numbers(Step, one) for one in point.info["recent"]]
+            if at.step != point.step or not 0 <= at.seconds < math.inf:
+                raise TypeError(f"the place is {at}")
         except (AttributeError, KeyError, TypeError) as error:
             weights = point.path / checkpoint.WEIGHTS
             raise RunError(
@@ -118,38 +135,35 @@ class Keeper:
             ) from None
         checkpoint.restore(point, self.work.model)
         carried = snapshot.put_back(checkpoint.training_tensors(point), self.work.optimizer, self.work.device)
-        self.counts, self.latest, self.saved, self.minute = counts, latest, point.step, at.seconds
+        pointer, back = pointed(self.run.checkpoints), self.rollback
+        self.counts, self.latest, self.best = counts, latest, pointer.nats
+        self.saved, self.minute, self.place = point.step, at.seconds, Place(at, carried)
         self.work.gauge.spent = counts.measuring
         self.recent.clear()
         self.recent.extend(recent)
-        self.place = Place(at, carried)
+        back.skipped = counts.skipped
+        back.moved = point.step > 0 and point.path.name not in back.tried[-1:]
 
-    def newest_whole(self) -> tuple[Checkpoint, list[str]]:
-        """The newest checkpoint that can be read, and why newer ones cannot. Raises RunError where none can."""
-        reasons: list[str] = []
-        for name in checkpoint.pointed(self.run.checkpoints).newest_first:
-            try:
-                return checkpoint.read(self.run.checkpoints, name), reasons
-            except RunError as error:
-                reasons.append(str(error))
-        raise RunError(reasons[0]) if reasons else checkpoint.none_named(self.run.checkpoints)
-
-    def go_back(self) -> bool:
-        """Return to an earlier checkpoint, with a smaller step; the clock goes on. False where that cannot help."""
-        folder, best, seconds = self.run.checkpoints, self.counts.best, self.place.at.seconds
-        pointer = checkpoint.pointed(folder)
-        name = self.rollback.choose(pointer.newest_first)
+    def go_back(self, step: Step) -> str | None:
+        """Return to an earlier checkpoint, with a smaller step; the clock goes on. What was done, or None where that
+        cannot help."""
+        folder, back, t = self.run.checkpoints, self.rollback, self.work.settings.training
+        pointer, seconds = pointed(folder), self.place.at.seconds
+        name = back.choose(pointer.grounds)
         if name is None:
-            return False
+            return None
         self.put_back(checkpoint.read(folder, name))
         self.place = replace(self.place, at=replace(self.place.at, seconds=seconds))
-        self.counts.best = min(self.counts.best, best)
-        older = pointer.newest_first[pointer.newest_first.index(name) + 1 :]
-        previous = older[0] if older else None
-        moved = replace(pointer, last=name, previous=previous, returns=self.rollback.tried)
-        checkpoint.point(folder, moved)
-        self.run.back(self.place.at.step)
-        return True
+        to, lr, clip = self.place.at.step, t.lr * back.scale, back.clip_norm(t.clip_norm)
+        self.run.event("went back", step=step.index, to=to, lr=lr, clip_norm=clip, returns=len(back.tried))
+        point(folder, pointer.back_to(name, back.tried))
+        self.run.back(to)
+        if self.board:
+            self.board.back(to)
+        return (
+            f"The {step.broken} was not finite {t.tolerance} steps in a row up to step {step.index}: back to step {to} "
+            f"with a learning rate of {lr:.3g}, clipped at {clip:g} (return {len(back.tried)} of at most {back.limit})."
+        )
 
     def restore_best(self) -> int:
         """Put the best weights back; returns the step they are from."""
@@ -169,4 +183,4 @@ def _of_numbers(kind: type[T], values: dict[str, Any]) -> T:
 def rollback(settings: config.Config, run: Run) -> Rollback:
     """As the config says, with the returns that the run has behind it."""
     t = settings.training
-    return Rollback(t.tolerance, t.returns, t.return_factor, tried=checkpoint.pointed(run.checkpoints).returns)
+    return Rollback(t.tolerance, t.returns, t.return_factor, tried=pointed(run.checkpoints).returns)

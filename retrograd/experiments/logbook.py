@@ -6,6 +6,7 @@ kept beside it.
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from retrograd.reports import Curve, Happening, Sample
@@ -46,13 +47,21 @@ def samples(lines: Sequence[dict[str, Any]]) -> tuple[Sample, ...]:
 
 
 def happenings(run: Run) -> tuple[Happening, ...]:
-    """What befell the run, in order."""
+    """What befell the run, in order; skipped steps that follow each other are one happening."""
     own = ("event", "time", "environment", "data")
-    return tuple(
-        Happening(e["event"], e.get("time", math.nan), {k: v for k, v in e.items() if k not in own})
-        for e in run.events()
-        if e["event"] in TOLD
-    )
+    told = []
+    for name, events in groupby((e for e in run.events() if e["event"] in TOLD), key=lambda e: e["event"]):
+        first, *others = events
+        if name == "skipped" and others:
+            told.append(Happening(name, first.get("time", math.nan), _span(first, others[-1], 1 + len(others))))
+        else:
+            for e in (first, *others):
+                told.append(Happening(name, e.get("time", math.nan), {k: v for k, v in e.items() if k not in own}))
+    return tuple(told)
+
+
+def _span(first: dict[str, Any], last: dict[str, Any], count: int) -> dict[str, Any]:
+    return {"steps": count, "from": first.get("step"), "to": last.get("step")}
 
 
 def _thinned(unit: str, points: Sequence[tuple[int, float]]) -> Curve:

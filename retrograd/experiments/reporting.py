@@ -19,6 +19,7 @@ from retrograd.experiments.measuring import opinion
 from retrograd.experiments.objective import Evaluation, figures
 from retrograd.experiments.work import Work
 from retrograd.models import RecurrentLM, parameters
+from retrograd.numerics import denormals_are_flushed
 from retrograd.reports import Measurement, Report
 from retrograd.runs import Run
 
@@ -69,7 +70,7 @@ class Reporter:
 
     def report(self, keeper: Keeper, status: str, test: Evaluation | None) -> Report:
         work, run, latest = self.work, keeper.run, self.work.gauge.latest or self.start
-        lines, best = run.metrics(), keeper.counts.best
+        lines, best = run.metrics(), keeper.best
         started = next((e for e in run.events() if e["event"] == "started"), {})
         validated = {"validation nats": best} if math.isfinite(best) else {}
         return Report(
@@ -108,13 +109,18 @@ def subject(settings: config.Config, model: RecurrentLM, need: int, *, known: bo
     }
 
 
-def environment() -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, Any]:
     """Hardware and versions, for whoever wants to repeat the run."""
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    everywhere = torch.get_num_threads() == 1 or denormals_are_flushed()
     return {
+        **gpu,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": platform.platform(),
         "machine": platform.machine(),
+        "processor": torch.backends.cpu.get_cpu_capability(),  # the kernels that torch picks for it
+        "denormals": "flushed" if everywhere else "flushed on one thread",
         "threads": torch.get_num_threads(),
         "retrograd": version("retrograd"),
     }

@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrograd import config, runs
-from retrograd.errors import RunError, UsageError
+from retrograd.errors import ConfigError, RunError, UsageError
 from retrograd.experiments.build import tokenizer_of
 from retrograd.experiments.keeping import Keeper, rollback
 from retrograd.experiments.reporting import environment
 from retrograd.experiments.work import Work, prepare
 from retrograd.reports import Measurement, Report
 from retrograd.runs import Run
+from retrograd.training import checkpoint
+from retrograd.training.checkpoint import Checkpoint
+from retrograd.training.pointer import pointed
 
 BUDGETS = {"steps", "minutes", "epochs"}
 CHANGEABLE = BUDGETS | {"threads", "device", "backend"}
-EXACT = ("torch", "machine", "threads")  # what must be the same for the same bits
+EXACT = ("torch", "machine", "processor", "gpu", "threads", "denormals")  # what must be the same for the same bits
 
 
 @dataclass(frozen=True)
@@ -35,22 +38,29 @@ def reopen(run: Run, changes: Mapping[str, Any]) -> Settled:
     _refuse_finished(run, changes)
     run.metrics()  # a log that cannot be read is told now, not when the report is written
     settings = config.make(config.merge(before.model_dump(exclude_none=True), changes))
-    work = prepare(settings, tokenizer_of(run))
+    work = prepare(settings, tokenizer_of(run), resumed=True)
     started = next((e for e in run.events() if e["event"] == "started"), {})
     _refuse_other_data(run, started.get("data"), work.task.fingerprint)
     keeper = Keeper(run, work, rollback(settings, run))
-    point, reasons = keeper.newest_whole()
-    notes = [f"{reason} The one before it is used." for reason in reasons]
+    damaged = checkpoint.damaged(run.checkpoints)
+    point = _newest_whole(run, damaged)
+    then = _config_of(point)
+    _refuse_altered(run, then, before)
     keeper.put_back(point)
     if work.budget.progress(keeper.place.at) >= 1 and run.status() == "finished":
         raise UsageError(f"{run.path} has used up its budget ({_budget(before)}). Give a larger one, such as --steps.")
+    notes = [f"{reason} It is set aside." for reason in damaged.values()]
     start = _looks(run, work, notes)
-    notes += _inexact(before, keeper, started.get("environment", {}))
+    notes += _inexact(then, keeper, started.get("environment", {}))
     notes = [*run.mend(), *notes]  # nothing was written before: what is refused stays as it was
+    checkpoint.set_aside(run.checkpoints, damaged)
+    keeper.best = pointed(run.checkpoints).nats
+    if {name for name in BUDGETS if getattr(then.training, name) != getattr(work.settings.training, name)}:
+        keeper.counts.worse = 0  # who gives more time wants more of it than patience had left
     if settings != before:
         runs.write(run.path / "config.toml", config.dump(work.settings))
     run.back(point.step)
-    now = environment()
+    now = environment(work.device)
     run.event("resumed", step=point.step, by=runs.this_process(), changes=changes, notes=notes, environment=now)
     return Settled(keeper, start, (f"Goes on from step {point.step:,}.", *notes))
 
@@ -77,6 +87,37 @@ def _refuse_other_data(run: Run, then: str | None, now: str) -> None:
         )
 
 
+def _newest_whole(run: Run, damaged: Mapping[str, str]) -> Checkpoint:
+    """The last checkpoint, or the newest of the others where that one is damaged."""
+    pointer = pointed(run.checkpoints).without(damaged)
+    if pointer.last is None:
+        raise RunError(next(iter(damaged.values()))) if damaged else checkpoint.none_named(run.checkpoints)
+    return checkpoint.read(run.checkpoints, pointer.last)
+
+
+def _config_of(point: Checkpoint) -> config.Config:
+    """The config with which a checkpoint was written."""
+    try:
+        return config.make(point.info["config"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise RunError(
+            f"The checkpoint {point.path} cannot be gone on from: its config is not one ({error})."
+        ) from None
+
+
+def _refuse_altered(run: Run, then: config.Config, now: config.Config) -> None:
+    """The texts may lie elsewhere by now, and measuring changes nothing; the rest makes another run."""
+    before, after = (config.flat(settings.model_dump(exclude_none=True)) for settings in (then, now))
+    free = {f"training.{name}" for name in CHANGEABLE} | {"data.train", "data.valid", "data.test", "model.weights"}
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key) and key not in free and not key.startswith("measure."):
+            file, was, came = run.path / "config.toml", before.get(key), after.get(key)
+            raise RunError(
+                f"{file} was altered: {key} was {was} and is {came}. Put it back, or start a new run with --config "
+                f"{file}."
+            )
+
+
 def _refuse_finished(run: Run, changes: Mapping[str, Any]) -> None:
     if run.status() == "finished" and not BUDGETS & changes.get("training", {}).keys():
         raise UsageError(f"{run.path} has finished; there is nothing to resume. Give a larger budget, such as --steps.")
@@ -99,7 +140,7 @@ def _inexact(before: config.Config, keeper: Keeper, environment_then: Mapping[st
     then, now = before.training, keeper.work.settings.training
     reasons = [
         f"{key} was {environment_then.get(key)} and is {value}"
-        for key, value in environment().items()
+        for key, value in environment(keeper.work.device).items()
         if key in EXACT and environment_then.get(key) != value
     ]
     reasons += [

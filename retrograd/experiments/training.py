@@ -33,7 +33,7 @@ from retrograd.training.loop import Step, tbptt
 from retrograd.training.rollback import Rollback
 
 VALIDATIONS = 10  # in one run, unless validate_every says otherwise
-LOGGED = 10  # every so many steps a line goes to metrics.jsonl
+LOGGED = 10  # in so many steps one line goes to metrics.jsonl
 Stop = Callable[[], bool]
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ def _begin(keeper: Keeper, reporter: Reporter) -> None:
     if work.task.tokenizer is not None:
         files["tokenizer.json"] = text.dump(work.task.tokenizer).encode()
     run.keep(files)
-    environment = reporting.environment()
+    environment = reporting.environment(work.device)
     run.event("started", data=work.task.fingerprint, environment=environment, by=runs.this_process())
     keeper.save()
     reporter.write(keeper, "running", due=False)
@@ -118,7 +118,8 @@ def _to_the_end(keeper: Keeper, reporter: Reporter, tensorboard: bool, stop: Sto
     work, run = keeper.work, keeper.run
     try:
         if tensorboard:
-            keeper.board = Board(run.path / "tensorboard", purge_step=keeper.place.at.step + 1)
+            keeper.board = Board(run.path / "tensorboard")
+            keeper.board.back(keeper.place.at.step)
         yield from _trained(keeper, reporter, stop)
         if stop():
             keeper.save()
@@ -144,33 +145,38 @@ def _to_the_end(keeper: Keeper, reporter: Reporter, tensorboard: bool, stop: Sto
 
 def _trained(keeper: Keeper, reporter: Reporter, stop: Stop) -> Generator[Event, None, None]:
     """The steps with all that happens between them."""
-    t = keeper.work.settings.training
     steps = _steps(keeper)
-    while not stop() and (step := next(steps, None)) is not None:
+    while not (stop() or keeper.had_enough) and (step := next(steps, None)) is not None:
         keeper.place = step.place
+        due = keeper.rollback.due(step)
         if not step.finite:
             keeper.run.event("skipped", step=step.index, loss=step.loss, log_grad_norm=step.log_grad_norm)
-            if keeper.rollback.due(step):
+            if due:
                 yield Note(_go_back(keeper, step))
                 steps = _steps(keeper)
             continue
-        keeper.rollback.due(step)
         keeper.recent.append(step)
-        saved = _look(keeper, reporter, step)
-        shown = _progress(keeper, step)
-        if step.index % LOGGED == 0:
-            keeper.log(**_line(shown))
-        if saved:
+        if step.index // LOGGED > keeper.counts.logged // LOGGED:
+            keeper.counts.logged = step.index
+            keeper.log(**_line(_progress(keeper, step)))
+        before = keeper.saved
+        _look(keeper, reporter, step)
+        if keeper.saved != before:
             reporter.write(keeper, "running", due=False)
-        yield shown
-        if t.patience and keeper.counts.worse >= t.patience:
-            keeper.run.event("stopped early", step=step.index, patience=t.patience)
-            break
+        yield _progress(keeper, step)
+    if keeper.had_enough:
+        _once(keeper.run, "stopped early", step=keeper.place.at.step, patience=keeper.counts.worse)
 
 
-def _look(keeper: Keeper, reporter: Reporter, step: Step) -> bool:
-    """Measure and validate when it is time; was something saved?"""
-    t, counts, before = keeper.work.settings.training, keeper.counts, keeper.saved
+def _once(run: Run, name: str, **values: Any) -> None:
+    """An event that a run which was killed after it may have told already."""
+    if not any(e["event"] == name and e.get("step") == values["step"] for e in run.events()):
+        run.event(name, **values)
+
+
+def _look(keeper: Keeper, reporter: Reporter, step: Step) -> None:
+    """Measure, validate and save when it is time."""
+    t, counts = keeper.work.settings.training, keeper.counts
     if taken := keeper.work.gauge.take_when_due(step):
         h = taken.horizon
         keeper.log(horizon=h.steps, low=h.low, high=h.high, beyond=h.censored, decay=h.decay)
@@ -180,20 +186,14 @@ def _look(keeper: Keeper, reporter: Reporter, step: Step) -> bool:
         counts.validations = due
         keeper.validate(reporter.sample)
     keeper.save_now_and_then()
-    return keeper.saved != before
 
 
 def _go_back(keeper: Keeper, step: Step) -> str:
-    """Return to an earlier checkpoint, or raise NonFinite where that was done often enough; says what was done."""
-    t, back = keeper.work.settings.training, keeper.rollback
-    if not keeper.go_back():
-        raise NonFinite(_not_finite(step, t, back))
-    to, lr, clip = keeper.place.at.step, t.lr * back.scale, back.clip_norm(t.clip_norm)
-    keeper.run.event("went back", step=step.index, to=to, lr=lr, clip_norm=clip, returns=len(back.tried))
-    return (
-        f"The {_what(step)} was not finite {t.tolerance} steps in a row up to step {step.index}: back to step {to} "
-        f"with a learning rate of {lr:.3g}, clipped at {clip:g} (return {len(back.tried)} of at most {back.limit})."
-    )
+    """Return to an earlier checkpoint; says what was done. Raises NonFinite where that was done often enough."""
+    done = keeper.go_back(step)
+    if done is None:
+        raise NonFinite(_not_finite(step, keeper.work.settings.training, keeper.rollback))
+    return done
 
 
 def _steps(keeper: Keeper) -> Iterator[Step]:
@@ -229,7 +229,7 @@ def _finished(keeper: Keeper, reporter: Reporter, best: int, test: Evaluation) -
     """The best weights, measured and written of. The last event comes last: without it a run goes on from here."""
     keeper.work.gauge.take(best, whole=True)
     sample, step = reporter.sample(SAMPLE), keeper.place.at.step
-    if sample:
+    if sample and not any(line["step"] == step and "sample" in line for line in keeper.run.metrics()):
         keeper.log(sample=sample)
     report = reporter.write(keeper, "finished", test=test)
     spent = {"measuring": keeper.work.gauge.spent, "saving": keeper.saving, "reporting": reporter.spent}
@@ -239,7 +239,7 @@ def _finished(keeper: Keeper, reporter: Reporter, best: int, test: Evaluation) -
 
 
 def _best(keeper: Keeper) -> float | None:
-    return keeper.counts.best if math.isfinite(keeper.counts.best) else None
+    return keeper.best if math.isfinite(keeper.best) else None
 
 
 def _until(stop: Stop, values: Iterable[T]) -> Iterator[T]:
@@ -296,17 +296,13 @@ def _line(p: Progress) -> dict[str, Any]:
     }
 
 
-def _what(step: Step) -> str:
-    return "gradient" if math.isfinite(step.loss) else "loss"
-
-
 def _not_finite(step: Step, t: config.Training, back: Rollback) -> str:
     if not back.moved and step.index == t.tolerance:
-        return f"The {_what(step)} is not finite from the first step on. Try --init orthogonal or a smaller --window."
+        return f"The {step.broken} is not finite from the first step on. Try --init orthogonal or a smaller --window."
     clip = back.clip_norm(t.clip_norm)
     clipped, remedy = (f"clipped at {clip:g}", f"--lr {t.lr / 4:.2g}") if clip else ("not clipped", "--clip 1")
     after = f", after {len(back.tried)} returns to earlier checkpoints" if back.tried else ""
     return (
-        f"The {_what(step)} stopped being finite at step {step.index}{after} (learning rate {step.lr:.3g}, gradient "
+        f"The {step.broken} stopped being finite at step {step.index}{after} (learning rate {step.lr:.3g}, gradient "
         f"norm {clipped}). Try {remedy} or --init orthogonal."
     )

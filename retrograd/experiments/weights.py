@@ -44,6 +44,10 @@ def read(path: str | Path) -> dict[str, Tensor]:
     others = [f"{name} ({type(value).__name__})" for name, value in found.items() if not isinstance(value, Tensor)]
     if others:
         raise DataError(f"{path} holds more than tensors: {_listed(others)}. Save the state dict alone.")
+    for name, tensor in found.items():
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
+            kind = f"{tensor.dtype} {tensor.layout} on {tensor.device}".replace("torch.", "")
+            raise DataError(f"The weights' {name} is {kind}; expected dense real numbers, such as float32.")
     return {str(name): tensor for name, tensor in found.items()}
 
 
@@ -58,11 +62,17 @@ def _read_torch(path: Path) -> Any:
 
 
 def load_into(model: RecurrentLM, tensors: Mapping[str, Tensor]) -> None:
-    """Copy the tensors into the model. Raises DataError where one fits nowhere, and changes nothing then."""
-    own = dict(model.named_parameters())
-    places = (
-        dict(zip(tensors, tensors, strict=True)) if set(tensors) <= set(model.state_dict()) else _places(model, tensors)
-    )
+    """Copy the tensors into the model: all of ours, or a recurrent module of torch's with what stands beside it.
+
+    Raises DataError where one fits nowhere, or one is missing, and changes nothing then.
+    """
+    own = dict(model.named_parameters(remove_duplicate=False))  # a tied one has two names
+    ours = set(tensors) <= set(own)
+    places = {name: name for name in tensors} if ours else _places(model, tensors)
+    filled = {own[place] for place in places.values()}
+    asked = [name for name, p in model.named_parameters() if p not in filled and (ours or name.startswith("stack."))]
+    if asked:
+        raise DataError(f"The weights lack {_listed(asked)}, which the model has; set the model's cell and layers.")
     for name, place in places.items():
         wanted, came = tuple(own[place].shape), tuple(tensors[name].shape)
         if wanted != came:

@@ -45,10 +45,10 @@ class Work:
         return self.task.need is not None
 
 
-def prepare(settings: config.Config, tokenizer: Tokenizer | None = None) -> Work:
+def prepare(settings: config.Config, tokenizer: Tokenizer | None = None, *, resumed: bool = False) -> Work:
     """Seeds torch's global random state, from which the weights are drawn. Raises UsageError.
 
-    `tokenizer`: the one of a run that goes on.
+    A run that is `resumed` has its `tokenizer` and its weights.
     """
     settings = resolve(settings)
     task = make_task(settings, tokenizer)
@@ -56,7 +56,7 @@ def prepare(settings: config.Config, tokenizer: Tokenizer | None = None) -> Work
     device = build.device(settings.training.device)
     model = build.build(settings, task.vocabulary).to(device)
     settings = _with(settings, backend=model.stack.backend, device=str(device))
-    if settings.model.weights and tokenizer is None:
+    if settings.model.weights and not resumed:
         weights.load_into(model, weights.read(settings.model.weights))
     t = settings.training
     optimizer = make_optimizer(

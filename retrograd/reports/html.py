@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retrograd import runs
+from retrograd.config import flat
 from retrograd.diagnosis import Finding, Remedy
 from retrograd.errors import UsageError
 from retrograd.reports import words
@@ -72,9 +73,9 @@ def page(report: Report, *, run: str = "") -> str:
         memory=_memory(report),
         blocks=_blocks(report),
         happenings=[(_when(h.time), h.name, _pairs(h.details)) for h in report.happenings],
-        config=list(flat(report.config)),
-        environment=list(flat(report.environment)),
-        subject=list(flat(report.subject)),
+        config=_settings(report.config),
+        environment=_settings(report.environment),
+        subject=_settings(report.subject),
     )
 
 
@@ -90,13 +91,9 @@ def write(report: Report, file: str | Path, *, run: str = "", force: bool = Fals
     return file
 
 
-def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def _settings(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Nested settings as pairs: ("model.hidden", "256")."""
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", shown(value)
+    return [(name, shown(value)) for name, value in flat(values).items()]
 
 
 def shown(value: Any) -> str:
@@ -202,7 +199,7 @@ def _blocks(report: Report) -> Table:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {text}" for name, text in flat(values))
+    return ", ".join(f"{name} {text}" for name, text in _settings(values))
 
 
 def _when(seconds: float) -> str:

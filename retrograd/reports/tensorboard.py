@@ -20,20 +20,15 @@ from retrograd.errors import MissingExtra
 class Board:
     """An event file in a folder, which is made where it is missing; every call of `add` is on disk when it returns.
 
-    A run that goes on from an earlier step names the first that it will write anew as `purge_step`: TensorBoard then
-    drops that step and all later ones of the files that are there already.
-
     Raises MissingExtra where TensorBoard is not installed.
     """
 
-    def __init__(self, folder: str | Path, *, purge_step: int | None = None) -> None:
+    def __init__(self, folder: str | Path) -> None:
         RecordWriter = _library("summary.writer.record_writer").RecordWriter
         Path(folder).mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
         self._records = RecordWriter(open(Path(folder) / name, "xb"))  # noqa: SIM115  `close` closes it
         self._write(file_version="brain.Event:2")
-        if purge_step is not None:
-            self._write(step=purge_step, session_log={"status": "START"})
 
     def add(self, step: int, /, **values: float | str | None) -> None:
         """The value of each name after so many steps: a number is a point of a curve (single precision), a str a text.
@@ -44,6 +39,10 @@ class Board:
         Value = _library("compat.proto.summary_pb2").Summary.Value
         measured = {name: x for name, x in values.items() if x is not None}
         self._write(step=step, summary={"value": [Value(tag=name, **_value(x)) for name, x in measured.items()]})
+
+    def back(self, step: int) -> None:
+        """Training goes on from `step`: TensorBoard drops what this and earlier files hold of later ones."""
+        self._write(step=step + 1, session_log={"status": "START"})
 
     def close(self) -> None:
         self._records.close()

@@ -4,19 +4,17 @@
                             training.safetensors    what training goes on from: optimiser, random and carried states
                             checkpoint.json         numbers
                             SHA256SUMS              of these three, as sha256sum --check reads it
-    checkpoints/latest.json                         the Pointer: {"last": "step-000400", "best": "step-000200", ...}
+    checkpoints/latest.json                         which of them count: pointer.py
 
 It is written under another name, synced and renamed when it is whole; the pointer file follows last. So whenever the
 process is killed, what the pointer names is whole.
 """
 
-import json
-import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model
@@ -26,26 +24,12 @@ from torch import Tensor, nn
 from retrograd import checksums, runs
 from retrograd.checksums import SUMS
 from retrograd.errors import RunError, SaveFailed, UnknownName
+from retrograd.training.pointer import NAME_ONE, Pointer, point, pointed, step_of, written
 
 SCHEMA = 2
 WEIGHTS, TRAINING, NUMBERS = "model.safetensors", "training.safetensors", "checkpoint.json"
 INTACT = "Those written before are intact."
-NAME_ONE = 'Write {"last": "NAME"} into it, with the name of a folder beside it.'
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """Which checkpoints count, by name, and those that training went back to, in order."""
-
-    last: str | None = None
-    previous: str | None = None
-    best: str | None = None
-    returns: tuple[str, ...] = ()
-
-    @property
-    def newest_first(self) -> list[str]:
-        """The checkpoints that are kept, each once: the last, the one before, the best."""
-        return list(dict.fromkeys(name for name in (self.last, self.previous, self.best) if name))
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,17 +46,19 @@ def save(
     model: nn.Module,
     *,
     step: int,
-    best: bool,
     info: Mapping[str, Any],
     training: Mapping[str, Tensor] | None = None,
+    milestone: bool = True,
+    best: float | None = None,
 ) -> Checkpoint:
-    """Write a checkpoint, point to it, and drop those that are neither the last two nor the best.
+    """Write a checkpoint, point to it, and drop those that do not count any more.
 
-    Raises SaveFailed where the disk is full or does not let it; what was there is then intact.
+    `best`: what it was validated at, where no other is better; `milestone`: see Pointer. Raises SaveFailed where the
+    disk is full or does not let it; what was there is then intact.
     """
     pointer = pointed(folder)
     path = _free(folder, f"step-{step:06d}", pointer)
-    temporary = folder / f".{path.name}.{os.getpid()}"
+    temporary = runs.half(path)
     try:
         temporary.mkdir()
         files = {
@@ -90,31 +76,32 @@ def save(
         raise SaveFailed(f"The checkpoint {path} could not be written: {error.strerror}. {INTACT}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    best_name = path.name if best else pointer.best
-    point(folder, replace(pointer, last=path.name, previous=pointer.last, best=best_name))
+    pointer = replace(pointer, last=path.name, previous=pointer.last)
+    if milestone:
+        pointer = replace(pointer, milestones=(path.name, *pointer.milestones[:1]))
+    if best is not None:
+        pointer = replace(pointer, best=path.name, nats=best)
+    point(folder, pointer)
     return Checkpoint(path, step, dict(info))
 
 
-def pointed(folder: Path) -> Pointer:
-    """What the pointer file says; nothing where it is not there yet. Raises RunError where it cannot be read."""
-    try:
-        values = json.loads((folder / "latest.json").read_text(encoding="utf-8"))
-        names = {key: str(values[key]) for key in ("last", "previous", "best") if values.get(key)}
-        return Pointer(**names, returns=tuple(map(str, values.get("returns", ()))))
-    except FileNotFoundError:
-        return Pointer()
-    except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise RunError(
-            f"{folder / 'latest.json'} cannot be read ({error}); it was cut or altered. {NAME_ONE}"
-        ) from None
+def damaged(folder: Path) -> dict[str, str]:
+    """Those that the pointer names and that cannot be read, the newest first, and why."""
+    reasons = {}
+    for name in pointed(folder).newest_first:
+        try:
+            read(folder, name)
+        except RunError as error:
+            reasons[name] = str(error)
+    return reasons
 
 
-def point(folder: Path, pointer: Pointer) -> None:
-    """Have the pointer file say so, and drop the checkpoints that it no longer names."""
-    runs.write(folder / "latest.json", json.dumps(asdict(pointer)))
-    for old in folder.glob("step-*"):
-        if old.name not in pointer.newest_first:
-            shutil.rmtree(old)
+def set_aside(folder: Path, names: Collection[str]) -> None:
+    """Point to the others, and give these another name, under which they are neither used nor dropped."""
+    for path in (folder / name for name in names):
+        if path.is_dir() and not path.is_symlink():
+            path.rename(_unused(folder, f"damaged-{path.name}"))
+    point(folder, pointed(folder).without(names))
 
 
 def find(folder: Path, which: str = "best") -> Checkpoint:
@@ -131,16 +118,27 @@ def find(folder: Path, which: str = "best") -> Checkpoint:
     return read(folder, name)
 
 
+def steadily(folder: Path, which: str, use: Callable[[Checkpoint], T]) -> T:
+    """`use` of `find`, once more where a training has dropped that checkpoint for another meanwhile."""
+    while True:
+        before = pointed(folder)
+        try:
+            return use(find(folder, which))
+        except RunError:
+            if pointed(folder) == before:
+                raise
+
+
 def none_named(folder: Path) -> RunError:
     """What is wrong where the pointer file names no checkpoint."""
-    if any(folder.glob("step-*")):
+    if written(folder):
         return RunError(f"{folder / 'latest.json'} is gone, or names no checkpoint of those that are there. {NAME_ONE}")
     return RunError(f"{folder.parent} holds no checkpoint yet; it was stopped before its first one was written.")
 
 
 def read(folder: Path, name: str) -> Checkpoint:
     """The checkpoint of that name, verified."""
-    path = folder / Path(name).name  # the pointer file is not trusted: nothing outside the run is read
+    path = folder / name
     if path.is_symlink() or folder.is_symlink():
         raise RunError(f"The checkpoint {path} is a link; a run's files lie in the run.")
     verify(path)
@@ -149,6 +147,8 @@ def read(folder: Path, name: str) -> Checkpoint:
         schema, step = info.pop("schema"), int(info.pop("step"))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise RunError(f"The checkpoint {path} cannot be read: {type(error).__name__} {error}.") from None
+    if step != step_of(name):
+        raise RunError(f"The checkpoint {path} is of step {step}, under the name of another.")
     if schema != SCHEMA:
         raise RunError(
             f"The checkpoint {path} has schema {schema}; this version of retrograd reads {SCHEMA}. "
@@ -193,9 +193,15 @@ def _tensors(tensors: Mapping[str, Tensor]) -> bytes:
 
 def _free(folder: Path, name: str, pointer: Pointer) -> Path:
     """A path for a checkpoint of that name: after going back, a step may come twice, and the first be the best."""
-    path, number = folder / name, 2
-    while path.name in (*pointer.newest_first, *pointer.returns):
-        path, number = folder / f"{name}.{number}", number + 1
+    path = _unused(folder, name, among={*pointer.newest_first, *pointer.returns})
     if path.exists():  # written in full, and killed before the pointer named it
         shutil.rmtree(path)
+    return path
+
+
+def _unused(folder: Path, name: str, *, among: Collection[str] | None = None) -> Path:
+    """That name or, where it is taken, the same with a number; taken are those `among`, else those in the folder."""
+    path, number = folder / name, 2
+    while path.name in among if among is not None else path.exists():
+        path, number = folder / f"{name}.{number}", number + 1
     return path

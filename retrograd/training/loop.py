@@ -66,6 +66,11 @@ class Step:
     state: State = field(default=None, repr=False, compare=False)  # carried to the next step
 
     @property
+    def broken(self) -> str:
+        """What of a step that is not finite was not."""
+        return "gradient" if math.isfinite(self.loss) else "loss"
+
+    @property
     def place(self) -> Place:
         return Place(Position(self.index, self.epoch, self.seconds), self.state)
 
@@ -84,10 +89,11 @@ def tbptt(
     """Train until the budget is used up. A step whose loss or gradient is not finite changes nothing, and the state
     that it leaves, which may hold the same NaN, is not carried on.
 
-    To go on from `start`, give the windows that follow it, and the weights, optimiser and random states of then.
+    To go on from `start`, give the windows that follow it, and the weights, optimiser and random states of then. The
+    schedule multiplies each group's `initial_lr`, which is its `lr` at the first call, as torch's own schedulers do.
     """
     begin = time.monotonic() - start.at.seconds
-    rates = [group["lr"] for group in optimizer.param_groups]
+    rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     at, state = start.at, start.state
     for window in windows:

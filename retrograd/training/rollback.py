@@ -45,7 +45,7 @@ class Rollback:
         """The checkpoint to go back to, or None where no other return can help.
 
         It is the newest that was not tried: one that was has led to NaN again before anything newer could be saved.
-        When all were, it is the oldest, unless not even one step could be taken from there.
+        When all were, it is the oldest, unless not even one step could be taken from where training stands.
         """
         untried = [name for name in newest_first if name not in self.tried]
         if not self.moved:

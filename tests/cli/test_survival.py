@@ -65,6 +65,38 @@ def test_a_second_signal_leaves_at_once_and_loses_nothing_that_was_saved(text, t
     checkpoint.find(run.checkpoints, "last")
 
 
+def test_a_signal_when_all_is_done_changes_nothing(text, tmp_path, monkeypatch):
+    from retrograd.cli import main
+    from retrograd.experiments import training as module
+
+    finished = module._finished
+
+    def late(*arguments):
+        done = finished(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return done
+
+    monkeypatch.setattr(module, "_finished", late)
+    monkeypatch.setattr("retrograd.numerics.flush_from_the_start", lambda: None)
+    arguments = ["--hidden", "16", "--window", "16", "--steps", "3", "--out", str(tmp_path / "run"), "--quiet"]
+    monkeypatch.setattr("sys.argv", ["retrograd", "train", str(text), *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert (left.value.code, Run(tmp_path / "run").status()) == (0, "finished")
+
+
+def test_a_terminal_that_closes_may_say_so_twice():
+    from retrograd.cli.train import _note
+
+    pressed = []
+    for number in (signal.SIGHUP, signal.SIGHUP):
+        _note(pressed, number, None)
+    assert pressed[0] == signal.SIGHUP
+    with pytest.raises(SystemExit) as left:
+        _note(pressed, signal.SIGTERM, None)
+    assert left.value.code == 143
+
+
 def test_a_second_process_is_refused_by_name_of_the_first(text, tmp_path):
     process = training(text, tmp_path, *SLOW)
     try:
@@ -83,13 +115,13 @@ def test_five_runs_killed_at_random_moments_end_in_the_same_bits(tmp_path):
 
     text = tmp_path / "mat.txt"
     text.write_text(survival.TEXT)
-    seconds = survival.never_killed(text, tmp_path / "whole")
-    whole, draw = survival.bits(Run(tmp_path / "whole")), random.Random(2)
-    kills = 0
-    for i in range(5):
-        kills += survival.kill_and_resume(text, tmp_path / f"run{i}", seconds, draw)["kills"]
-        assert Run(tmp_path / f"run{i}").status() == "finished"
-        assert survival.bits(Run(tmp_path / f"run{i}")) == whole
+    kills, draw = 0, random.Random(2)
+    for i, kind in enumerate([*survival.KINDS, "language"]):
+        asked, whole, run = survival.settings(kind, text), Run(tmp_path / f"whole{i}"), Run(tmp_path / f"run{i}")
+        seconds = survival.never_killed(asked, whole.path)
+        kills += survival.kill_and_resume(asked, run.path, seconds, draw)["kills"]
+        assert (run.status(), whole.status()) == ("finished", "finished")
+        assert survival.bits(run) == survival.bits(whole)
     assert kills >= 5
 
 

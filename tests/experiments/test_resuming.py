@@ -11,7 +11,8 @@ import torch
 from retrograd import config, runs
 from retrograd.cells import CELLS
 from retrograd.errors import NonFinite, RunError, UsageError
-from retrograd.experiments.events import Finished, Note, Progress
+from retrograd.experiments import keeping
+from retrograd.experiments.events import Evaluating, Finished, Note, Progress
 from retrograd.experiments.training import resume, resuming, train, training
 from retrograd.training import checkpoint
 from retrograd.training.optimizers import OPTIMIZERS
@@ -53,6 +54,21 @@ def killed(settings: config.Config, path, steps: int) -> runs.Run:
     return runs.Run(path)  # the generator is dropped where it stands: nothing more is written
 
 
+def preempted(settings: config.Config, path, steps: int) -> runs.Run:
+    """A run that was asked to stop after so many steps."""
+    taken = []
+    events = training(settings, out=path, stop=lambda: len(taken) >= steps)
+    for event in events:
+        taken += [event] if isinstance(event, Progress) else []
+    return runs.Run(path)
+
+
+def logged(run: runs.Run) -> list[dict]:
+    """The lines of the log without what the clock decides."""
+    clock = {"seconds", "tokens_per_second"}
+    return [{key: value for key, value in line.items() if key not in clock} for line in run.metrics()]
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_what_was_killed_and_goes_on_ends_in_the_same_bits(small, tmp_path, kind):
     settings = changed(changed(small, training={"steps": 23, "validate_every": 5}), **kind)
@@ -63,6 +79,7 @@ def test_what_was_killed_and_goes_on_ends_in_the_same_bits(small, tmp_path, kind
     assert tensors(resumed.run) == tensors(whole.run)
     assert resumed.test == whole.test
     assert resumed.best == whole.best
+    assert logged(resumed.run) == logged(whole.run)
     assert resumed.sample == whole.sample
     timed = {"seconds", "tokens_per_second", "low", "high", "horizon", "beyond", "decay"}
     logs = [[{k: v for k, v in line.items() if k not in timed} for line in r.run.metrics()] for r in (whole, resumed)]
@@ -140,6 +157,63 @@ def test_a_finished_run_goes_on_only_with_a_larger_budget(small, tmp_path):
     assert (more.steps, more.run.status()) == (35, "finished")
 
 
+def test_a_run_that_lost_patience_ends_there_and_goes_on_for_a_larger_budget(small, tmp_path):
+    hopeless = {"steps": 200, "validate_every": 5, "patience": 2, "lr": 0.3, "schedule": "constant"}
+    settings = changed(small, training=hopeless)
+    whole = train(settings, out=tmp_path / "whole")
+    assert whole.steps < 200
+    events = training(settings, out=tmp_path / "killed")
+    assert any(isinstance(event, Evaluating) for event in events)  # and its process vanished
+    events.close()
+    resumed = resume(tmp_path / "killed")
+    assert (resumed.steps, resumed.test, tensors(resumed.run)) == (whole.steps, whole.test, tensors(whole.run))
+    assert [e["event"] for e in resumed.run.events()].count("stopped early") == 1
+    more = resume(whole.run.path, changes={"training": {"steps": 400}})
+    assert more.steps >= whole.steps + 10
+
+
+def test_what_was_saved_before_it_was_validated_can_be_the_best(small, tmp_path, monkeypatch):
+    settings = changed(small, training={"steps": 30, "validate_every": 7, "schedule": "constant"})
+    whole = train(settings, out=tmp_path / "whole")
+    assert checkpoint.find(whole.run.checkpoints).step == 30
+    run = preempted(settings, tmp_path / "run", 30)
+    assert checkpoint.find(run.checkpoints).step < 30
+    resumed = resume(run.path)
+    monkeypatch.setattr(keeping, "SAVE_EVERY", 0.0)
+    for other in (resumed, train(settings, out=tmp_path / "clock")):
+        best = checkpoint.find(other.run.checkpoints)
+        assert (other.best, other.test, best.step) == (whole.best, whole.test, 30)
+        assert other.report.figures["validation nats"] == best.info["validation"]["nats"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("lr = 0.01", "lr = 0.5"), ('optimizer = "adamw"', 'optimizer = "rmsprop"'), ("window = 16", "window = 8")],
+)
+def test_a_config_that_was_altered_is_refused_with_the_key(small, tmp_path, old, new):
+    run = killed(small, tmp_path / "run", 5)
+    file = run.path / "config.toml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(RunError, match=rf"config.toml was altered: training.{old.split()[0]} was .* and is "):
+        resume(run.path)
+
+
+def test_the_texts_may_have_moved_and_the_measuring_changed(small, tmp_path, text):
+    run = killed(small, tmp_path / "run", 5)
+    (tmp_path / "moved.txt").write_text(text.read_text())
+    file = run.path / "config.toml"
+    file.write_text(file.read_text().replace(str(text), str(tmp_path / "moved.txt")).replace("every = 10", "every = 0"))
+    assert resume(run.path).status == "finished"
+
+
+def test_other_kernels_of_the_processor_are_a_note(small, tmp_path, monkeypatch):
+    run = killed(small, tmp_path / "run", 5)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "Z80")
+    notes = [e.text for e in islice(resuming(run.path), 4) if isinstance(e, Note)]
+    assert any("processor was" in note and "and is Z80" in note for note in notes)
+
+
 def test_only_the_budget_and_the_machine_can_be_changed(trained):
     with pytest.raises(UsageError, match=r"keeps its own config; got model.hidden"):
         resume(trained.run.path, changes={"model": {"hidden": 3}, "training": {"steps": 50}})
@@ -172,9 +246,9 @@ def test_a_spoilt_checkpoint_is_named_and_the_one_before_it_used(small, tmp_path
     events = list(resuming(run.path))
     notes = [e.text for e in events if isinstance(e, Note)]
     assert notes[0] == "Goes on from step 10."
-    assert notes[1].endswith(
-        "was cut or altered since it was written: its checksum differs. The one before it is used."
-    )
+    assert "was cut or altered since it was written: its checksum differs" in notes[1]
+    assert notes[1].endswith("It is set aside.")
+    assert (run.checkpoints / f"damaged-{spoilt.parent.name}").is_dir()
     assert tensors(run) == tensors(whole.run)
 
 
@@ -220,5 +294,23 @@ def test_the_threads_are_those_of_the_run_or_it_says_so(small, tmp_path, monkeyp
     next(resuming(run.path))
     assert asked == [1]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr("retrograd.experiments.reporting.denormals_are_flushed", lambda: True)
     notes = [e.text for e in islice(resuming(run.path, changes={"training": {"threads": 2}}), 4) if isinstance(e, Note)]
     assert "Not bit for bit what an unbroken run gives: threads was 1 and is 2." in notes
+
+
+@pytest.mark.parametrize("steps", [9, 10, 20, 23])
+def test_no_line_of_the_log_is_lost_or_there_twice(small, tmp_path, steps):
+    settings = changed(small, training={"steps": 23, "validate_every": 5})
+    whole = train(settings, out=tmp_path / "whole").run
+    run = killed(settings, tmp_path / "run", steps)
+    assert logged(resume(run.path).run) == logged(whole)
+
+
+def test_what_was_finished_but_for_its_last_event_is_told_once(small, tmp_path):
+    whole = train(small, out=tmp_path / "run").run
+    before, events = logged(whole), whole.events()
+    assert events[-1]["event"] == "finished"
+    lines = (whole.path / "events.jsonl").read_text().splitlines(keepends=True)
+    (whole.path / "events.jsonl").write_text("".join(lines[:-1]))
+    assert logged(resume(whole.path).run) == before

@@ -12,7 +12,9 @@ from retrograd import config
 from retrograd.errors import DataError
 from retrograd.experiments import weights
 from retrograd.experiments.build import build, load
-from retrograd.experiments.training import training
+from retrograd.experiments.training import resume, train, training
+from retrograd.training import checkpoint
+from tests.experiments.test_resuming import killed
 from tests.experiments.test_training import changed
 
 V = 11
@@ -121,3 +123,43 @@ def test_what_does_not_fit_is_named_and_changes_nothing(tensors, sentence):
     with pytest.raises(DataError, match=sentence):
         weights.load_into(model, tensors())
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_a_tied_model_takes_its_own_state_dict_with_both_names(tmp_path):
+    first, second = (ours(embedding=16, tied=True) for _ in range(2))
+    torch.save(first.state_dict(), tmp_path / "tied.pt")
+    assert {"embedding.weight", "softmax.weight"} < set(first.state_dict())
+    weights.load_into(second, weights.read(tmp_path / "tied.pt"))
+    assert all(map(torch.equal, first.parameters(), second.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "sentence"),
+    [
+        ({}, "The weights lack embedding.weight, stack.cells.0.weight_ih"),
+        ({"softmax.bias": torch.zeros(V)}, "The weights lack embedding.weight"),
+        (dict(nn.LSTM(8, 16).state_dict()), r"The weights lack stack.cells.1.weight_ih, .* set the model's cell and"),
+        (dict(nn.LSTM(8, 16, 2, bias=False).state_dict()), "The weights lack stack.cells.0.bias_ih"),
+        ({"softmax.bias": torch.zeros(V, dtype=torch.complex64)}, "is complex64 strided on cpu; expected dense real"),
+        ({"softmax.bias": torch.zeros(V).to_sparse()}, "is float32 sparse_coo on cpu"),
+        ({"softmax.bias": torch.zeros(V, device="meta")}, "is float32 strided on meta"),
+        ({"softmax.bias": torch.zeros(V, dtype=torch.int64)}, "is int64 strided on cpu"),
+    ],
+)
+def test_what_is_missing_or_is_no_plain_number_is_named(tmp_path, tensors, sentence):
+    torch.save(tensors, tmp_path / "some.pt")
+    model = ours()
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(DataError, match=sentence):
+        weights.load_into(model, weights.read(tmp_path / "some.pt"))
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+def test_a_run_goes_on_without_the_weights_that_it_began_with(small, tmp_path):
+    recall = {"task": "recall", "recall": {"gap": 4, "symbols": 3}, "data": {"train": ()}}
+    first = train(changed(changed(small, **recall), training={"steps": 2}), out=tmp_path / "first").run
+    file = tmp_path / "w.safetensors"
+    file.write_bytes((checkpoint.find(first.checkpoints).path / checkpoint.WEIGHTS).read_bytes())
+    run = killed(changed(changed(small, **recall), model={"weights": str(file)}), tmp_path / "run", 3)
+    file.unlink()
+    assert resume(run.path).status == "finished"

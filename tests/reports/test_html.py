@@ -10,7 +10,7 @@ import pytest
 from retrograd.diagnosis import Remedy
 from retrograd.errors import UsageError
 from retrograd.reports import Report, Sample
-from retrograd.reports.html import flat, page, shown, write
+from retrograd.reports.html import page, shown, write
 from retrograd.reports.plots import FIGURES
 from retrograd.reports.words import visible
 from tests.reports import examples
@@ -185,17 +185,8 @@ def test_what_befell_config_and_environment_are_told(pages):
 
 
 def test_settings_are_written_as_a_person_would():
-    values = {"a": {"b": None, "c": {}}, "d": [1, 2.5], "e": True, "f": math.nan, "g": 345_921, "h": "x"}
-    assert list(flat(values)) == [
-        ("a.b", "not set"),
-        ("a.c", "empty"),
-        ("d", "1, 2.5"),
-        ("e", "yes"),
-        ("f", "NaN"),
-        ("g", "345,921"),
-        ("h", "x"),
-    ]
-    assert shown(()) == "empty"
+    values = [None, (), [1, 2.5], True, math.nan, 345_921, "x"]
+    assert list(map(shown, values)) == ["not set", "empty", "1, 2.5", "yes", "NaN", "345,921", "x"]
 
 
 def test_the_big_page_is_small(pages):

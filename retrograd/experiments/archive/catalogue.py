@@ -19,6 +19,7 @@ from pydantic_core import from_json  # four times as fast as the json module, an
 from retrograd import config, runs
 from retrograd.errors import RetrogradError, RunError, nearest
 from retrograd.runs import Run
+from retrograd.training import pointer
 from retrograd.training.schedules import Budget, Position
 
 MARKS = ("config.toml", "events.jsonl", "metrics.jsonl", "checkpoints", "report.json")  # a run has two of them at least
@@ -273,10 +274,9 @@ def _progress(facts: _Facts) -> float | None:
 
 def _checkpoints(folder: Path) -> Iterator[Saved]:
     named = _json(folder / "latest.json")
-    for path in sorted(folder.glob("step-*")):
-        step = int(path.name.removeprefix("step-").partition(".")[0])  # after going back a step may come twice
+    for path in pointer.written(folder):
         roles = tuple(role for role in ("last", "previous", "best") if named.get(role) == path.name)
-        yield Saved(path.name, step, _size(path), roles)
+        yield Saved(path.name, pointer.step_of(path.name), _size(path), roles)
 
 
 def _recent(log: Path) -> list[dict[str, Any]]:

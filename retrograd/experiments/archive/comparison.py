@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from retrograd import config
 from retrograd.errors import UsageError
 from retrograd.experiments.archive.catalogue import Details, details, interval, verdicts
 
@@ -26,7 +27,7 @@ def comparison(names: Sequence[str | Path]) -> Comparison:
     if len(names) < 2:
         raise UsageError("A comparison takes two runs at least: retrograd runs compare RUN RUN.")
     compared = [details(name) for name in names]
-    flat = [_flat(run.config) for run in compared]
+    flat = [config.flat(run.config) for run in compared]
     keys = dict.fromkeys(key for values in flat for key in values)
     settings = {key: tuple(values.get(key) for values in flat) for key in keys}
     differ = {key: values for key, values in settings.items() if any(value != values[0] for value in values)}
@@ -58,11 +59,3 @@ def _caveats(data: Sequence[str | None], differ: dict[str, tuple[Any, ...]]) -> 
         yield "These runs did not see the same data, so their figures are not comparable."
     elif tokens := [key for key in TOKENS if key in differ]:
         yield f"These runs count other tokens ({', '.join(tokens)} differs), so figures per token are not comparable."
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"model": {"cell": "gru"}} as {"model.cell": "gru"}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

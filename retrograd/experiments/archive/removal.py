@@ -9,7 +9,7 @@ from pathlib import Path
 from retrograd.errors import RetrogradError, RunError
 from retrograd.experiments.archive import catalogue
 from retrograd.experiments.archive.catalogue import Entry
-from retrograd.runs import Run
+from retrograd.runs import Run, half
 
 
 def removable(names: Sequence[str | Path]) -> tuple[Entry, ...]:
@@ -29,7 +29,7 @@ def remove(entries: Sequence[Entry]) -> None:
             held.enter_context(Run(Path(entry.path)).writing())
     for entry in entries:
         path = Path(entry.path)
-        out_of_sight = path.rename(path.with_name(f".{path.name}.{os.getpid()}"))  # at once, and no list shows it
+        out_of_sight = path.rename(half(path))  # at once, and no list shows it
         try:
             shutil.rmtree(out_of_sight)  # unlinks a link, and never follows it
         except OSError as error:

@@ -20,7 +20,7 @@ from retrograd.experiments.build import build, tokenizer_of
 from retrograd.experiments.measuring import load_window
 from retrograd.reports import Report
 from retrograd.runs import Run
-from retrograd.training import checkpoint, snapshot
+from retrograd.training import checkpoint, pointer, snapshot
 from retrograd.training.optimizers import make_optimizer
 
 DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)  # what reading a spoiled file raises
@@ -133,7 +133,7 @@ def _report(run: Run, settings: config.Config | None) -> str:
 def _pointer(run: Run) -> str:
     if not (run.checkpoints / "latest.json").exists():
         return "not written yet"
-    names = checkpoint.pointed(run.checkpoints).newest_first
+    names = pointer.pointed(run.checkpoints).newest_first
     gone = [name for name in names if not (run.checkpoints / name).is_dir()]
     if gone or not names:
         raise RunError(f"It names {', '.join(gone)}, which is not there." if gone else "It names no checkpoint.")
@@ -141,7 +141,7 @@ def _pointer(run: Run) -> str:
 
 
 def _checkpoints(run: Run) -> Iterator[Checked]:
-    for path in sorted(run.checkpoints.glob("step-*")):
+    for path in pointer.written(run.checkpoints):
         checked = _checked(f"checkpoints/{path.name}", lambda name=path.name: _checkpoint(run, name))  # type: ignore[misc]
         if path.exists():  # it may be a training's own, dropped meanwhile
             yield checked
@@ -150,8 +150,6 @@ def _checkpoints(run: Run) -> Iterator[Checked]:
 def _checkpoint(run: Run, name: str) -> str:
     """The weights fit the model, the rest its optimiser; the random state is left as it was found."""
     point = checkpoint.read(run.checkpoints, name)
-    if point.path.name.partition(".")[0] != f"step-{point.step:06d}":
-        raise RunError(f"It is of step {point.step}, under the name of another.")
     settings, vocabulary = run.config(), point.info.get("vocabulary")
     if not isinstance(vocabulary, int) or vocabulary < 1:
         raise RunError(f"It does not say how large its vocabulary is; got {vocabulary!r}.")
@@ -160,14 +158,14 @@ def _checkpoint(run: Run, name: str) -> str:
         checkpoint.restore(point, model)
         optimizer = make_optimizer(settings.training.optimizer, model.parameters(), lr=settings.training.lr)
         snapshot.put_back(checkpoint.training_tensors(point), optimizer, torch.device("cpu"))
-    named = checkpoint.pointed(run.checkpoints).newest_first
+    named = pointer.pointed(run.checkpoints).newest_first
     return "" if name in named else "latest.json does not name it; it will be dropped"
 
 
 def _vocabulary(run: Run) -> int | None:
     """Of the checkpoints, where they agree."""
     sizes = set()
-    for path in run.checkpoints.glob("step-*"):
+    for path in pointer.written(run.checkpoints):
         try:
             sizes.add(checkpoint.read(run.checkpoints, path.name).info["vocabulary"])
         except (RetrogradError, KeyError):  # said of the checkpoint itself
@@ -176,6 +174,7 @@ def _vocabulary(run: Run) -> int | None:
 
 
 def _left_over(run: Run) -> Iterator[Checked]:
-    for folder in (run.path, run.checkpoints):
-        for path in sorted(folder.glob(".*.[0-9]*")):
-            yield Checked(str(path.relative_to(run.path)), note="left half written; it will be dropped")
+    for path in run.halves():
+        yield Checked(str(path.relative_to(run.path)), note="left half written; it will be dropped")
+    for path in sorted(run.checkpoints.glob("damaged-*")):
+        yield Checked(str(path.relative_to(run.path)), note="set aside, because it was damaged")

@@ -198,10 +198,15 @@ def test_a_torn_last_line_is_a_note(run, log):
 
 
 def test_what_a_killed_process_left_is_a_note(run):
-    (run.checkpoints / ".step-000040.123").mkdir()
+    (run.checkpoints / ".step-000040.123.half").mkdir()
+    (run.checkpoints / "damaged-step-000020").mkdir()
     shutil.copytree(newest(run), run.checkpoints / "step-000030.2")
     notes = {checked.file: checked.note for checked in verify(run.path).files if checked.note}
-    assert set(notes) == {"checkpoints/.step-000040.123", "checkpoints/step-000030.2"}
+    assert set(notes) == {
+        "checkpoints/.step-000040.123.half",
+        "checkpoints/damaged-step-000020",
+        "checkpoints/step-000030.2",
+    }
     assert verify(run.path).whole
 
 
