@@ -60,6 +60,8 @@ def bits(run: Run) -> dict[str, bytes]:
 def _work(asked: Config, folder: Path) -> None:
     """What the process does that will be killed: begin the run, or go on with it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if folder.exists() and Run(folder).status() == "finished":
+        return  # it was killed after its last word
     if folder.exists():
         rg.resume(folder)
     else:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from retrograd.errors import ConfigError, nearest
 
+BUDGETS = {"minutes", "steps", "epochs"}
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -79,7 +80,9 @@ class Training(Section):
     epochs: Positive | None = None
     validate_every: Positive | None = None  # steps; None: ten times in a run
     patience: Positive | None = None  # validations without a better figure before stopping early; None: never
-    tolerance: Positive = 3  # steps in a row without a finite loss or gradient: skipped, then training goes back
+    tolerance: Positive = (
+        3  # without a finite loss or gradient: skipped; so many in a row, or one in three for long: training goes back
+    )
     returns: Annotated[int, Field(ge=0)] = 5  # times that it may go back to a checkpoint; 0: never
     return_factor: Annotated[float, Field(gt=0, lt=1)] = 0.25  # of the learning rate, each time
     carry: Literal["always", "document"] = "always"  # the state goes on over a document's end, or starts at zero
@@ -147,9 +150,8 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     for key, value in changes.items():
         both_are_sections = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both_are_sections else value
-    budgets = {"minutes", "steps", "epochs"}
-    if budgets & changes.keys():
-        for stale in budgets - changes.keys():
+    if BUDGETS & changes.keys():
+        for stale in BUDGETS - changes.keys():
             merged.pop(stale, None)
     return merged
 

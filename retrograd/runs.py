@@ -167,6 +167,7 @@ def creating(path: str | Path | None, *, name: str) -> Iterator[tuple[Run, Run]]
     folder = Path(path) if path is not None else _free(Path("runs"), name)
     refuse_if_taken(folder)
     draft = half(folder)
+    make_folder(draft.parent)
     make_folder(draft)
     try:
         (draft / "checkpoints").mkdir()

@@ -31,7 +31,7 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
         except RetrogradError as error:
             _leave(str(error), error.exit_code)
         except BrokenPipeError:
-            _drop_what_is_left()
+            drop_what_is_left()
             raise typer.Exit(1) from None
         except typer.Exit:  # which is a RuntimeError, as Abort is
             raise
@@ -43,14 +43,14 @@ def guarded(verb: Callable[P, None]) -> Callable[P, None]:
                 _leave(f"There is not enough memory. Try a smaller --hidden, --window or training.batch. ({reason})", 1)
             _leave(f"This could not be computed: {reason}", 1)
         except OSError as error:
-            _drop_what_is_left()
+            drop_what_is_left()
             where = f" ({error.filename})" if error.filename else ""
             _leave(f"The system refused a file operation: {error.strerror}{where}.", 1)
 
     return run
 
 
-def _drop_what_is_left() -> None:
+def drop_what_is_left() -> None:
     """Python writes what is still to be printed when it leaves, and would fail once more."""
     with suppress(OSError, ValueError):  # where stdout is no file there is nothing that could
         stdout = sys.stdout.fileno()

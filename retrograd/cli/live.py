@@ -18,12 +18,19 @@ from retrograd.training.schedules import Budget
 EVERY = 15.0  # seconds between two plain lines
 
 
+class Piped(Console):
+    """Where who reads along has left, rich would end the process, and a training with it."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Screen:
     """Shows the events of one run; with `json` all goes to stderr but one object at the end on stdout."""
 
     def __init__(self, *, json: bool, quiet: bool) -> None:
         self.json, self.quiet = json, quiet
-        self.console = Console(stderr=json, highlight=False, soft_wrap=True)
+        self.console = Piped(stderr=json, highlight=False, soft_wrap=True)
         self.bar = Progress(BarColumn(8), TextColumn("{task.description}"), console=self.console, transient=True)
         self.task: TaskID | None = None
         self.next_line = 0.0
@@ -123,12 +130,18 @@ def length(budget: Budget) -> str:
 
 
 def progress_line(p: events.Progress) -> str:
-    validation = f"{p.validation.nats:.3f}" if p.validation else "-"
+    validation = f"{p.validation.nats:.4g}" if p.validation else "-"
     norm = math.exp(p.step.log_grad_norm) if p.step.log_grad_norm < 709 else math.inf
+    clipped = f" clipped {p.clipped:.0%}" if p.clipped else ""
     return (
-        f"{clock(p.left)} left, step {p.step.index} loss {p.loss:.3f} valid {validation} |g| {norm:.2g} "
-        f"clipped {p.clipped:.0%} horizon {p.measured.horizon} {p.speed / 1000:.1f}k tok/s"
+        f"{clock(p.left)} left, step {p.step.index} loss {p.loss:.4g} valid {validation} |g| {norm:.2g}{clipped} "
+        f"horizon {p.measured.horizon}{_since(p)} {p.speed / 1000:.3g}k/s"
     )
+
+
+def _since(p: events.Progress) -> str:
+    """At which step the horizon was measured, where that is long ago."""
+    return f"@{p.measured.step}" if p.measured.step < p.step.index / 2 else ""
 
 
 def clock(seconds: float) -> str:

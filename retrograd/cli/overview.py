@@ -131,6 +131,8 @@ def compared(found: "Comparison") -> Iterator[str]:
     rows += [("", *("" for _ in found.names))]
     rows += [(name, *map(number, values)) for name, values in found.results.items()]
     yield from tables.side_by_side(rows, room=room)
+    if found.conclusion:
+        yield from ["", *tables.wrapped(found.conclusion, room=room)]
 
 
 def _setting(value: Any) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from retrograd import config
+from retrograd.errors import UsageError
 
 FLAGS = {  # everyday flag -> where it goes
     "texts": "data.train",
@@ -36,5 +37,15 @@ def gather(file: Path | None, changes: Sequence[str], flags: Mapping[str, Any]) 
         if value is not None and value != []:
             section, key = FLAGS[name].split(".")
             given.setdefault(section, {})[key] = value
-    values = config.merge(values, given)
-    return config.merge(values, config.assignments(changes))
+    assigned = config.assignments(changes)
+    _refuse_two_budgets(given, assigned)
+    return config.merge(config.merge(values, given), assigned)
+
+
+def _refuse_two_budgets(*layers: Mapping[str, Any]) -> None:
+    """One of them would be dropped without a word."""
+    named = sorted({name for layer in layers for name in layer.get("training", {}) if name in config.BUDGETS})
+    if len(named) > 1:
+        raise UsageError(
+            f"A training has one budget; give one of minutes, steps and epochs, got {' and '.join(named)}."
+        )

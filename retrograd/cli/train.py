@@ -2,6 +2,7 @@
 
 import signal
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from retrograd.cli import signals
+from retrograd.cli.guard import drop_what_is_left
 from retrograd.errors import UsageError
 
 
@@ -61,10 +63,14 @@ def train(
     way = partial(resuming, resume, changes=values) if resume else partial(training, settings, out=out)
     with Screen(json=json, quiet=quiet) as screen:
         events = way(tensorboard=tensorboard, stop=lambda: bool(pressed))
-        screen.show(event := next(events))  # from here on there is something to save; before, a signal leaves at once
+        first = next(events)  # from here on there is something to save; before, a signal leaves at once
         with signals.handled(partial(_note, pressed)):
-            for event in events:
-                screen.show(event)
+            for event in chain([first], events):
+                try:
+                    screen.show(event)
+                except BrokenPipeError:  # who read along has left
+                    drop_what_is_left()
+                    pressed.append(signals.PIPE)
     if isinstance(event, Finished) and event.status == "preempted":  # a signal in the last second changes nothing
         raise typer.Exit(128 + pressed[0])
 

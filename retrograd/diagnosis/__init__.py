@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from retrograd.diagnosis.diverged import diverged
 from retrograd.diagnosis.exploding import exploding
 from retrograd.diagnosis.finding import SEVERITIES, Finding, Remedy, Severity
 from retrograd.diagnosis.patient import Patient, cell_of
@@ -17,6 +18,7 @@ __all__ = [
     "Remedy",
     "Severity",
     "diagnose",
+    "diverged",
     "exploding",
     "summed_loss",
     "vanishing",
@@ -26,6 +28,7 @@ RULES: dict[str, Callable[[Patient], Finding | None]] = {
     "vanishing": vanishing,
     "exploding": exploding,
     "summed_loss": summed_loss,
+    "diverged": diverged,
 }
 
 
@@ -38,10 +41,13 @@ def diagnose(
     cell: str | None = None,
     init: str | None = None,
     window: int | None = None,
+    loss: float | None = None,
+    guess: float | None = None,
 ) -> tuple[Finding, ...]:
     """What every rule finds in a model whose task needs the gradient `need` steps back, the gravest first.
 
-    `init` and `window` are those of its training, where known; `assumed` says that the need is only a guess, from
+    `init` and `window` are those of its training, where known, `loss` its best validation loss and `guess` what an
+    answer by chance costs, in nats; `assumed` says that the need is only a guess, from
     the window. `cell` is read from the saturation if left out.
 
     >>> diagnose(horizon(reach(trace)), saturation(trace), need=150)[0].message
@@ -49,6 +55,7 @@ def diagnose(
     """
     if need < 1:
         raise UsageError(f"The need is a number of steps, at least 1; got {need}.")
-    patient = Patient(horizon, need, assumed, saturation, init=init, window=window, cell=cell or cell_of(saturation))
+    cell = cell or cell_of(saturation)
+    patient = Patient(horizon, need, assumed, saturation, init, window, cell, loss, guess)
     found = [finding for rule in RULES.values() if (finding := rule(patient))]
     return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))

@@ -18,6 +18,8 @@ class Patient:
     init: str | None = None  # how it was started: a remedy already taken is not named again
     window: int | None = None  # the steps of truncated training: no gradient goes further
     cell: str | None = None  # "elman", "gru", "lstm", "additive"; None if the layers do not agree
+    loss: float | None = None  # the best validation loss of its training, nats per target
+    guess: float | None = None  # ... and that of answering by chance
 
     @property
     def lags(self) -> int:

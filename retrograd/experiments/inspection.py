@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,13 +21,14 @@ from retrograd.training import checkpoint
 
 
 def read_report(path: str | Path) -> Report:
-    """The report that a run wrote when it ended. Raises RunError where it has not ended."""
+    """The report that a run last wrote. Raises RunError where there is none, or none that can be read."""
     run = runs.open_run(path)
     file = run.path / "report.json"
     if not file.is_file():
         raise RunError(f"{run.path} has no report yet: its status is {run.status()!r}.")
     try:
-        return Report.from_json(file.read_text(encoding="utf-8"))
+        report = Report.from_json(file.read_text(encoding="utf-8"))
+        return replace(report, status=run.status()) if report.status == "running" else report  # it may be killed by now
     except UnicodeDecodeError:
         raise RunError(f"{file} is not UTF-8 text; it was cut or altered. Try retrograd diagnose.") from None
 

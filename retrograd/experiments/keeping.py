@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 from retrograd import config
 from retrograd.errors import RunError
+from retrograd.experiments import logbook
 from retrograd.experiments.objective import Evaluation, evaluate
 from retrograd.experiments.work import Work
 from retrograd.numerics import all_finite
+from retrograd.reports import Measurement
 from retrograd.reports.tensorboard import Board
 from retrograd.runs import Run
 from retrograd.training import checkpoint, snapshot
@@ -24,6 +26,7 @@ from retrograd.training.rollback import Rollback
 from retrograd.training.schedules import Position
 
 SAVE_EVERY = 60.0  # seconds
+VALIDATIONS = 10  # in one run, unless validate_every says otherwise
 RECENT = 50  # steps over which the shown loss and share clipped are averaged
 T = TypeVar("T")
 
@@ -37,7 +40,7 @@ class Counts:
     validated: int = -1  # the step of the last one
     sampled: int = -1  # the tenth of the run in which the model last wrote something
     logged: int = 0  # the step of the last line of numbers in the log
-    skipped: int = 0  # steps in a row that were not finite, up to now
+    strikes: float = 0.0  # see Rollback
     measuring: float = 0.0  # seconds
 
 
@@ -70,6 +73,14 @@ class Keeper:
         self.run.record(step=step, **values)
         if self.board:
             self.board.add(step, **values)
+
+    def look(self, taken: Measurement) -> None:
+        """Log what was measured, under the step of the weights that it was measured on."""
+        values = logbook.looked(taken)
+        if not any(line["step"] == taken.step and "horizon" in line for line in self.run.metrics()):
+            self.run.record(step=taken.step, **values)
+            if self.board:
+                self.board.add(taken.step, **values)
 
     def validate(self, sample: Callable[[], str | None]) -> None:
         """Read the validation data, and save: as the best where it is."""
@@ -104,7 +115,7 @@ class Keeper:
         tensors = snapshot.take(work.optimizer, self.place.state, work.device)
         if not all_finite([*work.model.parameters(), *tensors.values()]):
             return
-        self.counts.measuring, self.counts.skipped = work.gauge.spent, self.rollback.skipped
+        self.counts.measuring, self.counts.strikes = work.gauge.spent, self.rollback.strikes
         info = {
             "vocabulary": work.task.vocabulary,
             "validation": self.latest and asdict(self.latest),
@@ -113,11 +124,18 @@ class Keeper:
             "recent": [asdict(replace(one, state=None)) for one in self.recent],
             "config": work.settings.model_dump(mode="json", exclude_none=True),
         }
-        good = milestone and not self.rollback.skipped
         folder = self.run.checkpoints
-        checkpoint.save(folder, work.model, step=step, info=info, training=tensors, milestone=good, best=best)
+        checkpoint.save(folder, work.model, step=step, info=info, training=tensors, milestone=milestone, best=best)
         self.best = self.best if best is None else best
         self.saved, self.saving = step, self.saving + time.monotonic() - begin
+
+    def spread_anew(self) -> None:
+        """Count from here what is due by share of the budget, and be as patient as at the beginning: the budget is
+        another one."""
+        progress, t = self.work.budget.progress(self.place.at), self.work.settings.training
+        self.counts.worse, self.counts.sampled = 0, int(10 * progress)
+        if not t.validate_every:
+            self.counts.validations = int(progress * VALIDATIONS)
 
     def put_back(self, point: Checkpoint) -> None:
         """Everything as it was when the checkpoint was written. Raises RunError where it does not fit."""
@@ -141,8 +159,8 @@ class Keeper:
         self.work.gauge.spent = counts.measuring
         self.recent.clear()
         self.recent.extend(recent)
-        back.skipped = counts.skipped
         back.moved = point.step > 0 and point.path.name not in back.tried[-1:]
+        back.strikes = counts.strikes if back.moved else 0.0
 
     def go_back(self, step: Step) -> str | None:
         """Return to an earlier checkpoint, with a smaller step; the clock goes on. What was done, or None where that
@@ -161,8 +179,8 @@ class Keeper:
         if self.board:
             self.board.back(to)
         return (
-            f"The {step.broken} was not finite {t.tolerance} steps in a row up to step {step.index}: back to step {to} "
-            f"with a learning rate of {lr:.3g}, clipped at {clip:g} (return {len(back.tried)} of at most {back.limit})."
+            f"The {step.broken} was not finite again and again up to step {step.index}: back to step {to} with"
+            f" a learning rate of {lr:.3g}, clipped at {clip:g} (return {len(back.tried)} of at most {back.limit})."
         )
 
     def restore_best(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from retrograd.reports import Curve, Happening, Sample
+from retrograd.reports import Curve, Happening, Measurement, Sample
 from retrograd.runs import Run
 
 POINTS = 500
@@ -31,15 +31,21 @@ def curves(lines: Sequence[dict[str, Any]]) -> dict[str, Curve]:
         points = [(line["step"], line[key]) for line in lines if isinstance(line.get(key), int | float)]
         if points:
             drawn[name] = _thinned(unit, points)
-    looked = [line for line in lines if "horizon" in line]
-    if looked:
+    found = sorted((line for line in lines if "horizon" in line), key=lambda line: int(line["step"]))
+    if found:
         drawn["horizon"] = Curve(
             "steps",
-            tuple(line["step"] for line in looked),
-            tuple(math.inf if line["beyond"] else line["horizon"] for line in looked),
-            *(tuple(math.nan if line[end] is None else line[end] for line in looked) for end in ("low", "high")),
+            tuple(line["step"] for line in found),
+            tuple(math.inf if line["beyond"] else line["horizon"] for line in found),
+            *(tuple(math.nan if line[end] is None else line[end] for line in found) for end in ("low", "high")),
         )
     return drawn
+
+
+def looked(taken: Measurement) -> dict[str, Any]:
+    """A measurement as numbers of one line."""
+    h = taken.horizon
+    return {"horizon": h.steps, "low": h.low, "high": h.high, "beyond": h.censored, "decay": h.decay}
 
 
 def samples(lines: Sequence[dict[str, Any]]) -> tuple[Sample, ...]:

@@ -85,8 +85,16 @@ def anchor_steps(probe: Window, count: int) -> list[int]:
     return sorted({int(t) for t in torch.linspace(first, steps, count).round()})
 
 
-def opinion(measured: Measurement, settings: config.Config, *, need: int, known: bool) -> tuple[Finding, ...]:
-    """The findings about one measurement, for a task that must reach `need` steps back."""
+def opinion(
+    measured: Measurement,
+    settings: config.Config,
+    *,
+    need: int,
+    known: bool,
+    loss: float | None = None,
+    guess: float | None = None,
+) -> tuple[Finding, ...]:
+    """The findings about one measurement, for a task that must reach `need` steps back; see `diagnose`."""
     return diagnose(
         measured.horizon,
         measured.saturation,
@@ -95,6 +103,8 @@ def opinion(measured: Measurement, settings: config.Config, *, need: int, known:
         cell=settings.model.cell,
         init=settings.model.init,
         window=settings.training.window if settings.task == "language" else None,
+        loss=loss,
+        guess=guess,
     )
 
 

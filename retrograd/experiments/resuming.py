@@ -16,8 +16,7 @@ from retrograd.training import checkpoint
 from retrograd.training.checkpoint import Checkpoint
 from retrograd.training.pointer import pointed
 
-BUDGETS = {"steps", "minutes", "epochs"}
-CHANGEABLE = BUDGETS | {"threads", "device", "backend"}
+CHANGEABLE = config.BUDGETS | {"threads", "device", "backend"}
 EXACT = ("torch", "machine", "processor", "gpu", "threads", "denormals")  # what must be the same for the same bits
 
 
@@ -47,16 +46,15 @@ def reopen(run: Run, changes: Mapping[str, Any]) -> Settled:
     then = _config_of(point)
     _refuse_altered(run, then, before)
     keeper.put_back(point)
-    if work.budget.progress(keeper.place.at) >= 1 and run.status() == "finished":
-        raise UsageError(f"{run.path} has used up its budget ({_budget(before)}). Give a larger one, such as --steps.")
+    _refuse_small(run, keeper, changes)
     notes = [f"{reason} It is set aside." for reason in damaged.values()]
     start = _looks(run, work, notes)
     notes += _inexact(then, keeper, started.get("environment", {}))
     notes = [*run.mend(), *notes]  # nothing was written before: what is refused stays as it was
     checkpoint.set_aside(run.checkpoints, damaged)
     keeper.best = pointed(run.checkpoints).nats
-    if {name for name in BUDGETS if getattr(then.training, name) != getattr(work.settings.training, name)}:
-        keeper.counts.worse = 0  # who gives more time wants more of it than patience had left
+    if any(getattr(then.training, name) != getattr(work.settings.training, name) for name in config.BUDGETS):
+        keeper.spread_anew()
     if settings != before:
         runs.write(run.path / "config.toml", config.dump(work.settings))
     run.back(point.step)
@@ -76,14 +74,14 @@ def _refuse_other(changes: Mapping[str, Any]) -> None:
 
 
 def _refuse_other_data(run: Run, then: str | None, now: str) -> None:
-    new = f"Start a new run with --config {run.path / 'config.toml'}"
+    new = f"start a new run with --config {run.path / 'config.toml'}"
     if then is None:
         log = run.path / "events.jsonl"
-        raise RunError(f"{log} does not tell which data the run began with; it was cut or altered. {new}.")
+        raise RunError(f"{log} does not tell which data the run began with; it was altered. Mend it, or {new}.")
     if then != now:
         raise RunError(
             f"The data of {run.path} is not what it began with; a resumed run must see the same text. "
-            f"Put the text of then back. {new}, to go on with another."
+            f"Put that text back, or {new}."
         )
 
 
@@ -119,8 +117,19 @@ def _refuse_altered(run: Run, then: config.Config, now: config.Config) -> None:
 
 
 def _refuse_finished(run: Run, changes: Mapping[str, Any]) -> None:
-    if run.status() == "finished" and not BUDGETS & changes.get("training", {}).keys():
+    if run.status() == "finished" and not config.BUDGETS & changes.get("training", {}).keys():
         raise UsageError(f"{run.path} has finished; there is nothing to resume. Give a larger budget, such as --steps.")
+
+
+def _refuse_small(run: Run, keeper: Keeper, changes: Mapping[str, Any]) -> None:
+    if config.BUDGETS & changes.get("training", {}).keys() and keeper.work.budget.progress(keeper.place.at) >= 1:
+        at, t = keeper.place.at, keeper.work.settings.training
+        taken = f"{at.step:,} steps, {at.epoch:.3g} epochs and {at.seconds / 60:.3g} minutes"
+        name = next(name for name in ("steps", "minutes", "epochs") if getattr(t, name))
+        raise UsageError(
+            f"{run.path} has taken {taken} already; got a budget of {getattr(t, name):g} {name}. A budget counts from "
+            f"the run's beginning: give a larger one."
+        )
 
 
 def _looks(run: Run, work: Work, notes: list[str]) -> Measurement:
@@ -145,15 +154,14 @@ def _inexact(before: config.Config, keeper: Keeper, environment_then: Mapping[st
     ]
     reasons += [
         f"{key} was {getattr(then, key)} and is {getattr(now, key)}"
-        for key in ("device", "backend", *sorted(BUDGETS))
+        for key in ("device", "backend", *sorted(config.BUDGETS))
         if getattr(then, key) != getattr(now, key)
     ]
+    if any(getattr(then, name) != getattr(now, name) for name in config.BUDGETS):
+        at, work = keeper.place.at, keeper.work
+        factor = work.schedule(at, work.budget.progress(at)) * keeper.rollback.scale
+        reasons.append(f"the learning rate goes by the new budget, on from {now.lr * factor:.3g}")
     if now.minutes is not None:
         left = now.minutes * (1 - keeper.work.budget.progress(keeper.place.at))
         reasons.append(f"the budget is in minutes, of which {left:.2g} remain")
     return [f"Not bit for bit what an unbroken run gives: {'; '.join(reasons)}."] if reasons else []
-
-
-def _budget(settings: config.Config) -> str:
-    t = settings.training
-    return next(f"{getattr(t, name):g} {name}" for name in ("steps", "minutes", "epochs") if getattr(t, name))

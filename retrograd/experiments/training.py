@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from retrograd import config, runs
 from retrograd.errors import NonFinite, RetrogradError, SaveFailed
-from retrograd.experiments import reporting
+from retrograd.experiments import logbook, reporting
 from retrograd.experiments.events import Evaluating, Event, Finished, Note, Planned, Progress
-from retrograd.experiments.keeping import Keeper, rollback
+from retrograd.experiments.keeping import VALIDATIONS, Keeper, rollback
 from retrograd.experiments.measuring import dump_window
 from retrograd.experiments.objective import Evaluation, evaluate, objective
 from retrograd.experiments.reporting import SAMPLE, Reporter
@@ -32,7 +32,6 @@ from retrograd.tasks import tokenizers as text
 from retrograd.training.loop import Step, tbptt
 from retrograd.training.rollback import Rollback
 
-VALIDATIONS = 10  # in one run, unless validate_every says otherwise
 LOGGED = 10  # in so many steps one line goes to metrics.jsonl
 Stop = Callable[[], bool]
 T = TypeVar("T")
@@ -109,6 +108,7 @@ def _begin(keeper: Keeper, reporter: Reporter) -> None:
     run.keep(files)
     environment = reporting.environment(work.device)
     run.event("started", data=work.task.fingerprint, environment=environment, by=runs.this_process())
+    keeper.look(reporter.start)
     keeper.save()
     reporter.write(keeper, "running", due=False)
 
@@ -120,6 +120,8 @@ def _to_the_end(keeper: Keeper, reporter: Reporter, tensorboard: bool, stop: Sto
         if tensorboard:
             keeper.board = Board(run.path / "tensorboard")
             keeper.board.back(keeper.place.at.step)
+            if keeper.place.at.step == 0:
+                keeper.board.add(0, **logbook.looked(reporter.start))
         yield from _trained(keeper, reporter, stop)
         if stop():
             keeper.save()
@@ -132,6 +134,11 @@ def _to_the_end(keeper: Keeper, reporter: Reporter, tensorboard: bool, stop: Sto
         if stop():
             yield _preempted(keeper, reporter)
             return
+        if not math.isfinite(test.nats):
+            raise NonFinite(
+                f"The loss of the trained model is {test.nats} on the test data. "
+                "Try --clip 1, a smaller --lr, or --init orthogonal."
+            )
         yield _finished(keeper, reporter, best, test)
     except RetrogradError as error:
         with suppress(SaveFailed):  # where the disk is full, what is there is all that can be said
@@ -178,8 +185,7 @@ def _look(keeper: Keeper, reporter: Reporter, step: Step) -> None:
     """Measure, validate and save when it is time."""
     t, counts = keeper.work.settings.training, keeper.counts
     if taken := keeper.work.gauge.take_when_due(step):
-        h = taken.horizon
-        keeper.log(horizon=h.steps, low=h.low, high=h.high, beyond=h.censored, decay=h.decay)
+        keeper.look(taken)
     progress = keeper.work.budget.progress(step.place.at)
     due = step.index // t.validate_every if t.validate_every else int(progress * VALIDATIONS)
     if due > counts.validations:
@@ -221,13 +227,15 @@ def _steps(keeper: Keeper) -> Iterator[Step]:
 def _preempted(keeper: Keeper, reporter: Reporter) -> Finished:
     step = keeper.place.at.step
     keeper.run.event("preempted", step=step)
+    if step != (keeper.work.gauge.latest or reporter.start).step:
+        keeper.look(keeper.work.gauge.take(step))
     report = reporter.write(keeper, "preempted")
     return Finished(keeper.run, "preempted", step, None, _best(keeper), report, None)
 
 
 def _finished(keeper: Keeper, reporter: Reporter, best: int, test: Evaluation) -> Finished:
     """The best weights, measured and written of. The last event comes last: without it a run goes on from here."""
-    keeper.work.gauge.take(best, whole=True)
+    keeper.look(keeper.work.gauge.take(best, whole=True))
     sample, step = reporter.sample(SAMPLE), keeper.place.at.step
     if sample and not any(line["step"] == step and "sample" in line for line in keeper.run.metrics()):
         keeper.log(sample=sample)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from retrograd.errors import DataError, RetrogradError
 from retrograd.models import RecurrentLM
@@ -28,6 +28,8 @@ LISTED = 8  # of what else a file holds
 def read(path: str | Path) -> dict[str, Tensor]:
     """The tensors in a file. Raises DataError where it holds anything else, with the list of it."""
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder. {WANTED}")
     if not path.is_file():
         raise DataError(f"No weights file is at {path}. {WANTED}")
     try:
@@ -93,24 +95,34 @@ def _places(model: RecurrentLM, tensors: Mapping[str, Tensor]) -> dict[str, str]
             f"recurrent module, such as rnn.weight_ih_l0."
         )
     layers = {f"_l{depth}": f"stack.cells.{depth}." for depth in range(len(model.stack.layers))}
-    places = {}
+    own = {name: p.shape for name, p in model.named_parameters()}
+    places: dict[str, str] = {}
     for name, match in matches.items():
         place = layers.get(f"_l{match[3]}", "") + match[2]
-        _require(place in dict(model.named_parameters()), name, model)
+        _require(place in own, name, own)
         places[name] = place
-    free = {name: p.shape for name, p in model.named_parameters() if name not in places.values()}
-    for name in tensors.keys() - matches.keys():
+    free = {name: shape for name, shape in own.items() if name not in places.values()}
+    others = [name for name in tensors if name not in matches]
+    for name in others:
+        if free.get(name) == tensors[name].shape:  # its name is ours too
+            places[name] = name
+            del free[name]
+    for name in others:
+        if name in places:
+            continue
         fitting = [place for place, shape in free.items() if shape == tensors[name].shape]
-        _require(len(fitting) == 1, name, model)
+        _require(len(fitting) == 1, name, free)
         places[name] = fitting[0]
         del free[fitting[0]]
     return places
 
 
-def _require(fits: bool, name: str, model: nn.Module) -> None:
+def _require(fits: bool, name: str, places: Mapping[str, torch.Size]) -> None:
     if not fits:
-        wanted = ", ".join(f"{own} {tuple(p.shape)}" for own, p in model.named_parameters())
-        raise DataError(f"The weights' {name} fits no place of the model, or several: {wanted}.")
+        wanted = ", ".join(f"{own} {tuple(shape)}" for own, shape in places.items())
+        raise DataError(
+            f"The weights' {name} fits none of the places that are left in the model, or several: {wanted}."
+        )
 
 
 def _listed(names: list[str]) -> str:

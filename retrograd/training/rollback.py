@@ -1,5 +1,5 @@
-"""Going back: after a few steps in a row whose loss or gradient is not finite, training returns to an earlier
-checkpoint and goes on from there with a smaller step.
+"""Going back: after a few steps whose loss or gradient is not finite, in a row or nearly so, training returns to an
+earlier checkpoint and goes on from there with a smaller step.
 
     rate <- rate * factor ^ returns        and the gradient is clipped from then on, to norm 1 where it was not
 
@@ -19,11 +19,11 @@ CLIP_NORM = 1.0
 class Rollback:
     """When one training goes back, and how often it may."""
 
-    tolerance: int  # steps in a row that are skipped before it goes back
+    tolerance: int  # strikes at which it goes back: so many steps skipped in a row, or more than one in three for long
     limit: int  # returns at most
     factor: float  # of the learning rate at each return
     tried: tuple[str, ...] = ()  # checkpoints gone back to, in order
-    skipped: int = 0  # steps in a row, now
+    strikes: float = 0.0  # one for a step that is skipped, half a one less for one that is taken
     moved: bool = False  # was a step taken since the last checkpoint that was gone on from?
 
     @property
@@ -37,9 +37,9 @@ class Rollback:
 
     def due(self, step: Step) -> bool:
         """Count a step; True where it was the last that could be skipped."""
-        self.skipped = 0 if step.finite else self.skipped + 1
+        self.strikes = max(0.0, self.strikes - 0.5) if step.finite else self.strikes + 1
         self.moved |= step.finite
-        return self.skipped >= self.tolerance
+        return self.strikes >= self.tolerance
 
     def choose(self, newest_first: Sequence[str]) -> str | None:
         """The checkpoint to go back to, or None where no other return can help.
@@ -53,5 +53,5 @@ class Rollback:
         if len(self.tried) >= self.limit or not (untried or self.moved):
             return None
         chosen = untried[0] if untried else newest_first[-1]
-        self.tried, self.skipped, self.moved = (*self.tried, chosen), 0, False
+        self.tried, self.strikes, self.moved = (*self.tried, chosen), 0.0, False
         return chosen

@@ -232,6 +232,7 @@ TABLE = [
     ("no such validation text", None, "train good.txt --valid none.txt", 2, "No text file is at"),
     ("two budgets", None, "train good.txt --steps 5 --minutes 1", 2, "give one of minutes, steps and epochs"),
     ("two budgets set", None, f"{TRAIN} --set training.epochs=2 --set training.minutes=2", 2, "give one of"),
+    ("a budget in two places", None, "train good.txt --steps 5 --set training.epochs=1", 2, "got epochs and steps"),
     ("a seed too large", None, "train good.txt --seed 99999999999999999999", 2, "training.seed does not fit"),
     ("an infinite rate", None, "train good.txt --lr inf", 2, "training.lr does not fit"),
     ("too many threads", None, "train good.txt --threads 100000", 2, "training.threads does not fit"),
@@ -251,7 +252,7 @@ TABLE = [
     ("a list of tensors", saved(list(STATE.values())), PT, 2, "expected tensors by name"),
     ("weights of another size", saved(nn.LSTM(8, 3).state_dict()), PT, 2, "set the model's sizes"),
     ("weights of another cell", saved(nn.GRU(8, 16).state_dict()), PT, 2, "set the model's sizes"),
-    ("weights of one layer more", saved(nn.LSTM(8, 16, 2).state_dict()), PT, 2, "fits no place of the model"),
+    ("weights of one layer more", saved(nn.LSTM(8, 16, 2).state_dict()), PT, 2, "fits none of the places"),
     ("a NaN in the weights", saved(NAN), PT, 2, "bias_ih_l0 holds a NaN or an infinity"),
     ("no recurrent weights", tensors(a=torch.ones(3)), SAFETENSORS, 2, "expected this model's own names"),
     ("safetensors cut", both(tensors(**STATE), cut("w.safetensors")), SAFETENSORS, 2, "cannot be read as tensors"),
@@ -294,7 +295,7 @@ TABLE = [
     ("figures in a file", None, "report run --figures good.txt/figures", 2, "good.txt/figures cannot be made"),
     # resuming
     ("resume what has finished", None, "train --resume run", 2, "Give a larger budget, such as --steps."),
-    ("resume what has used up its budget", None, "train --resume run --steps 30", 2, "has used up its budget"),
+    ("resume what has used up its budget", None, "train --resume run --steps 30", 2, "has taken 30 steps"),
     ("resume with another model", None, f"{RESUME} --hidden 32", 2, "got model.hidden. Only its budget"),
     ("resume with a key", None, f"{RESUME} --set model.hidden=3", 2, "got model.hidden. Only its budget"),
     ("resume with a text", None, "train good.txt --resume stopped", 2, "got data.train. Only its budget"),
@@ -577,8 +578,8 @@ def test_a_training_whose_pipe_is_closed_ends_and_can_be_gone_on_with(here):
     os.close(reading)
     done = retrograd("train mat.txt --hidden 16 --window 16 --steps 5 --out new", stdout=writing)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert Run(here / "new").status() == "killed"
+    assert (done.returncode, done.stderr) == (141, "")
+    assert Run(here / "new").status() == "preempted"
     assert checkpoint.find(here / "new" / "checkpoints", "last").step == 0
 
 

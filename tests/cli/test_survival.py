@@ -28,9 +28,9 @@ def training(text, cwd, *arguments) -> subprocess.Popen[str]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command("train", text, *arguments, "--out", "run"), cwd=cwd, **pipes)
     metrics, deadline = cwd / "run" / "metrics.jsonl", time.monotonic() + 120
-    while not metrics.exists() and time.monotonic() < deadline:
+    while not (begun := metrics.exists() and '"loss"' in metrics.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert metrics.exists()
+    assert begun
     return process
 
 

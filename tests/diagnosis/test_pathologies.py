@@ -32,7 +32,7 @@ def test_every_rule_is_silent_on_the_healthy_twin(name):
 
 
 def test_every_rule_has_a_patient():
-    assert {case.rule for case in CASES.values()} | {"summed_loss"} == set(RULES)
+    assert {case.rule for case in CASES.values()} | {"summed_loss", "diverged"} == set(RULES)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

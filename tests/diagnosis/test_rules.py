@@ -156,3 +156,17 @@ def test_a_short_need_has_a_remedy_with_a_number_too():
     assert finding.remedy.arguments["bias"] > 0
     assert "reaches 0 steps back" in finding.message
     assert RULES
+
+
+def test_a_loss_worse_than_a_guess_is_named_and_an_untrained_one_is_not():
+    healthy = geometric(0.99)
+    guess = math.log(65)
+    (finding,) = diagnose(healthy, LSTM, need=20, loss=5.6e30, guess=guess)
+    assert (finding.code, finding.severity) == ("diverged", "problem")
+    assert finding.message == (
+        "The validation loss is 5.6e+30 nats at best; a guess among all types costs 4.174. The training diverged. "
+        "Try --clip 1, and a lower learning rate."
+    )
+    for loss in (guess + 0.01, 1.5, 0.0, None):
+        assert diagnose(healthy, LSTM, need=20, loss=loss, guess=guess) == ()
+    assert diagnose(healthy, LSTM, need=20, loss=9.0) == ()

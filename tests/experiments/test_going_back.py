@@ -1,9 +1,11 @@
 """Steps that are not finite at chosen places: what is gone back to, and that a kill changes nothing of it."""
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
 
+from retrograd.errors import NonFinite
 from retrograd.experiments import keeping
 from retrograd.experiments.events import Finished, Note, Progress
 from retrograd.experiments.training import resume, resuming, train, training
@@ -133,6 +135,23 @@ def test_the_last_steps_may_be_skipped_and_the_best_is_still_saved(plan, tmp_pat
     assert best.step == 60
 
 
+def test_a_run_of_which_every_other_step_is_skipped_goes_back_too(plan, tmp_path, broken):
+    broken(Run(tmp_path / "run"), range(22, 60, 2))
+    run = train(plan, out=tmp_path / "run").run
+    assert told(run, "went back") == [("went back", 30, 20)]
+
+
+def test_a_loss_on_the_test_text_that_is_not_finite_is_a_failure(plan, tmp_path, monkeypatch):
+    from retrograd.experiments import training as module
+
+    real = module.evaluate
+    monkeypatch.setattr(module, "evaluate", lambda *a: replace(real(*a), nats=float("nan")))
+    with pytest.raises(NonFinite, match="is nan on the test data"):
+        train(plan, out=tmp_path / "run")
+    assert Run(tmp_path / "run").status() == "failed"
+    assert "failed" in (tmp_path / "run" / "report.json").read_text()
+
+
 def test_skipped_steps_that_follow_each_other_are_one_happening(plan, tmp_path, broken):
     broken(Run(tmp_path / "run"), range(25, 28))
     done = train(plan, out=tmp_path / "run")
@@ -153,7 +172,7 @@ def test_a_signal_after_a_skipped_step_saves_where_training_stands(plan, tmp_pat
     stop = lambda: bool(told(Run(tmp_path / "run"), "skipped"))  # noqa: E731
     *_, end = training(plan, out=tmp_path / "run", stop=stop)
     assert (end.status, checkpoint.find(end.run.checkpoints, "last").step) == ("preempted", 25)
-    assert checkpoint.find(end.run.checkpoints, "last").info["counts"]["skipped"] == 1
+    assert checkpoint.find(end.run.checkpoints, "last").info["counts"]["strikes"] == 1
     assert pointed(end.run.checkpoints).milestones == ("step-000020", "step-000010")
     assert isinstance(list(resuming(end.run.path))[-1], Finished)
     assert tensors(end.run) != tensors(whole)

@@ -63,6 +63,10 @@ def preempted(settings: config.Config, path, steps: int) -> runs.Run:
     return runs.Run(path)
 
 
+def validations(run: runs.Run) -> list[int]:
+    return [line["step"] for line in run.metrics() if "validation" in line]
+
+
 def logged(run: runs.Run) -> list[dict]:
     """The lines of the log without what the clock decides."""
     clock = {"seconds", "tokens_per_second"}
@@ -128,7 +132,8 @@ def test_it_says_from_where_it_goes_on_and_why_it_may_differ(small, tmp_path):
     settings = changed(small, training={"steps": 23, "validate_every": 5})
     run = killed(settings, tmp_path / "run", 13)
     notes = [e.text for e in resuming(run.path, changes={"training": {"steps": 40}}) if isinstance(e, Note)]
-    assert notes == ["Goes on from step 10.", "Not bit for bit what an unbroken run gives: steps was 23 and is 40."]
+    why = "steps was 23 and is 40; the learning rate goes by the new budget, on from 0.00854"
+    assert notes == ["Goes on from step 10.", f"Not bit for bit what an unbroken run gives: {why}."]
     assert run.config().training.steps == 40
     assert next(e for e in run.events() if e["event"] == "resumed")["step"] == 10
 
@@ -150,11 +155,17 @@ def test_a_finished_run_goes_on_only_with_a_larger_budget(small, tmp_path):
     before = sorted((p, p.stat().st_mtime_ns) for p in run.path.rglob("*") if p.name != ".lock")
     with pytest.raises(UsageError, match=r"has finished; there is nothing to resume"):
         resume(run.path)
-    with pytest.raises(UsageError, match=r"has used up its budget \(30 steps\)"):
+    with pytest.raises(
+        UsageError, match=r"has taken 30 steps, .* already; got a budget of 30 steps. A budget counts from the"
+    ):
         resume(run.path, changes={"training": {"steps": 30}})
     assert sorted((p, p.stat().st_mtime_ns) for p in run.path.rglob("*") if p.name != ".lock") == before
-    more = resume(run.path, changes={"training": {"steps": 35}})
-    assert (more.steps, more.run.status()) == (35, "finished")
+    for budget, taken in ({"steps": 60}, 60), ({"epochs": 2}, None):  # of the new one, too, ten times
+        before = len(validations(run))
+        more = resume(run.path, changes={"training": budget})
+        assert more.run.status() == "finished"
+        assert taken is None or more.steps == taken
+        assert 3 <= len(validations(run)) - before <= 6
 
 
 def test_a_run_that_lost_patience_ends_there_and_goes_on_for_a_larger_budget(small, tmp_path):

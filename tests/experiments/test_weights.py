@@ -109,11 +109,14 @@ def test_code_in_a_file_is_not_run(tmp_path):
     ("tensors", "sentence"),
     [
         (lambda: nn.LSTM(8, 17, 2).state_dict(), r"weight_ih_l0 is \(68, 8\), the model's .* is \(64, 8\)"),
-        (lambda: nn.LSTM(8, 16, 3).state_dict(), "weight_ih_l2 fits no place of the model"),
-        (lambda: nn.LSTM(8, 16, 2, bidirectional=True).state_dict(), "reverse fits no place"),
+        (lambda: nn.LSTM(8, 16, 3).state_dict(), "weight_ih_l2 fits none of the places"),
+        (lambda: nn.LSTM(8, 16, 2, bidirectional=True).state_dict(), "reverse fits none of the places"),
         (lambda: {"w": torch.ones(2)}, "expected this model's own names, or torch's names of one recurrent module"),
         (lambda: {"a.weight_ih_l0": torch.ones(2), "b.weight_ih_l0": torch.ones(2)}, "one recurrent module"),
-        (lambda: Theirs().state_dict() | {"extra.weight": torch.ones(V, 8)}, "fits no place of the model, or several"),
+        (
+            lambda: Theirs().state_dict() | {"extra.weight": torch.ones(V, 8)},
+            "extra.weight fits none of the places that are left",
+        ),
         (lambda: Theirs().state_dict() | {"decoder.bias": torch.full((V,), math.nan)}, "holds a NaN"),
     ],
 )
@@ -123,6 +126,15 @@ def test_what_does_not_fit_is_named_and_changes_nothing(tensors, sentence):
     with pytest.raises(DataError, match=sentence):
         weights.load_into(model, tensors())
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_a_tensor_of_our_own_name_goes_to_its_place_before_one_of_the_same_shape(tmp_path):
+    """As where the embedding is as wide as the hidden layer, so that embedding and softmax look alike."""
+    model, theirs = ours(embedding=16), nn.LSTM(16, 16, 2).state_dict()
+    embedding, out = torch.randn(V, 16), torch.randn(V, 16)
+    weights.load_into(model, {"out.weight": out, **theirs, "embedding.weight": embedding, "out.bias": torch.ones(V)})
+    assert torch.equal(model.embedding.weight, embedding)
+    assert torch.equal(model.softmax.weight, out)
 
 
 def test_a_tied_model_takes_its_own_state_dict_with_both_names(tmp_path):

@@ -15,9 +15,15 @@ def seen(rollback: Rollback, *finite: bool) -> list[bool]:
     return [rollback.due(step(f)) for f in finite]
 
 
-def test_only_steps_in_a_row_count():
+def test_so_many_steps_in_a_row_are_too_many():
     rollback = Rollback(3, 5, 0.5)
-    assert seen(rollback, False, False, True, False, False, False) == [False] * 5 + [True]
+    assert seen(rollback, False, False, False) == [False, False, True]
+
+
+def test_one_in_two_is_too_many_in_the_long_run_and_one_in_three_is_not():
+    every_other, every_third = [True, False] * 20, [True, True, False] * 20
+    assert seen(Rollback(3, 5, 0.5), *every_other).index(True) == 9
+    assert not any(seen(Rollback(3, 5, 0.5), *every_third))
 
 
 def test_each_return_makes_the_step_smaller_and_clips():

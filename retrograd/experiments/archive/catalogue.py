@@ -41,7 +41,7 @@ class Entry:
     steps: int | None = None
     best: float | None = None
     measure: str | None = None  # what `best` is: "accuracy", or "nats" per token of the validation data
-    horizon: str | None = None  # the last one measured: "23", ">192"
+    horizon: str | None = None  # the last one measured: "23", ">192"; "32@0" where that was long ago, at step 0
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def entry(path: Path, name: str | None = None) -> Entry:
 def _about(facts: _Facts, name: str) -> Entry:
     m, path = facts.settings.model, facts.run.path
     best, measure = _best(facts)
-    measured = _horizons(facts)
+    steps, last = _steps(facts), next(iter(_horizons(facts)[::-1]), None)
     return Entry(
         name=name,
         path=str(path),
@@ -182,10 +182,10 @@ def _about(facts: _Facts, name: str) -> Entry:
         alive=_alive(path),
         size=_size(path),
         model=f"{m.cell} {m.layers}x{m.hidden}",
-        steps=_steps(facts),
+        steps=steps,
         best=best,
         measure=measure,
-        horizon=measured[-1].horizon if measured else None,
+        horizon=last.horizon + (f"@{last.step}" if last.step < steps / 2 else "") if last else None,
     )
 
 

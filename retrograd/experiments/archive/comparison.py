@@ -1,5 +1,6 @@
 """Several runs side by side: the config keys that differ, what came of them, and whether that can be compared."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from retrograd import config
 from retrograd.errors import UsageError
-from retrograd.experiments.archive.catalogue import Details, details, interval, verdicts
+from retrograd.experiments.archive.catalogue import Details, Look, details, interval, verdicts
 
 TOKENS = ("data.level", "data.vocabulary")  # config keys that decide what one token is
 
@@ -20,6 +21,7 @@ class Comparison:
     settings: dict[str, tuple[Any, ...]]  # the config keys that differ
     results: dict[str, tuple[Any, ...]]
     caveats: tuple[str, ...]  # why the figures cannot be held against each other
+    conclusion: str | None  # which horizon at the end is the longest
 
 
 def comparison(names: Sequence[str | Path]) -> Comparison:
@@ -32,13 +34,15 @@ def comparison(names: Sequence[str | Path]) -> Comparison:
     settings = {key: tuple(values.get(key) for values in flat) for key in keys}
     differ = {key: values for key, values in settings.items() if any(value != values[0] for value in values)}
     caveats = tuple(_caveats([run.data for run in compared], differ))
-    return Comparison(tuple(run.entry.path for run in compared), differ, _results(compared), caveats)
+    return Comparison(
+        tuple(run.entry.path for run in compared), differ, _results(compared), caveats, _conclusion(compared)
+    )
 
 
 def _results(compared: Sequence[Details]) -> dict[str, tuple[Any, ...]]:
     """What came of the runs, row by row."""
     first = [next((look for look in run.horizons if look.name == "start"), None) for run in compared]
-    last = [next((look for look in run.horizons[::-1] if look.name != "start"), None) for run in compared]
+    last = [_last(run) for run in compared]
     names = dict.fromkeys(name for run in compared for name in run.figures)
     return {
         "status": tuple(run.entry.status for run in compared),
@@ -59,3 +63,31 @@ def _caveats(data: Sequence[str | None], differ: dict[str, tuple[Any, ...]]) -> 
         yield "These runs did not see the same data, so their figures are not comparable."
     elif tokens := [key for key in TOKENS if key in differ]:
         yield f"These runs count other tokens ({', '.join(tokens)} differs), so figures per token are not comparable."
+    if any(key.removeprefix("training.") in config.BUDGETS for key in differ):
+        yield "These runs had different budgets, so not all that differs comes from the other keys."
+
+
+def _conclusion(compared: Sequence[Details]) -> str | None:
+    """Which horizon at the end is the longest, or that this cannot be told."""
+    last = {run.entry.path: look for run in compared if (look := _last(run))}
+    if len(last) < 2:
+        return None
+    ends = {name: _interval(look) for name, look in last.items()}
+    first = max(ends, key=lambda name: ends[name])
+    rivals = [name for name, (_, high) in ends.items() if name != first and high >= ends[first][0]]
+    if rivals:
+        return (
+            f"The horizons at the end of {', '.join([first, *rivals])} cannot be told apart: their intervals overlap."
+        )
+    return f"{first} reaches the furthest back at the end."
+
+
+def _last(run: Details) -> Look | None:
+    return next((look for look in run.horizons[::-1] if look.name != "start"), None)
+
+
+def _interval(look: Look) -> tuple[float, float]:
+    if look.low is None or look.high is None:  # it outlives what was measured, or comes from one sequence
+        steps = int(look.horizon.removeprefix(">"))
+        return steps, math.inf if look.horizon.startswith(">") else steps
+    return look.low, look.high

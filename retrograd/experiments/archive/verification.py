@@ -90,10 +90,8 @@ def _config(run: Run) -> str:
 
 
 def _log(path: Path, read: Callable[[], list[dict[str, Any]]], needed: set[str]) -> str:
-    if not path.exists() and "event" in needed:
-        raise RunError(f"{path} is missing; it says what befell the run.")
     if not path.exists():
-        return "nothing is logged yet"
+        raise RunError(f"{path} is missing; every run has one from its beginning on.")
     for number, line in enumerate(read(), 1):
         if missing := needed - line.keys():
             raise RunError(f"Entry {number} of {path} has no {' and no '.join(sorted(missing))}; the file was altered.")
@@ -132,7 +130,7 @@ def _report(run: Run, settings: config.Config | None) -> str:
 
 def _pointer(run: Run) -> str:
     if not (run.checkpoints / "latest.json").exists():
-        return "not written yet"
+        raise checkpoint.none_named(run.checkpoints)
     names = pointer.pointed(run.checkpoints).newest_first
     gone = [name for name in names if not (run.checkpoints / name).is_dir()]
     if gone or not names:

@@ -1,0 +1,28 @@
+"""The model has become worse than a guess.
+
+    diverged: best validation loss >= 1.1 ln V          V types: what every answer alike would cost
+
+A loss that is huge and still a number ends no training, and its gradient may look healthy.
+"""
+
+from retrograd.diagnosis.finding import Finding, Remedy
+from retrograd.diagnosis.patient import Patient
+
+MARGIN = 1.1  # an untrained model lies a little over the guess
+
+
+def diverged(patient: Patient) -> Finding | None:
+    loss, guess = patient.loss, patient.guess
+    if loss is None or guess is None or not loss >= MARGIN * guess:
+        return None
+    remedy = Remedy("clip_norm", {"norm": 1.0})
+    return Finding(
+        code="diverged",
+        severity="problem",
+        message=(
+            f"The validation loss is {loss:.4g} nats at best; a guess among all types costs {guess:.4g}. The training "
+            f"diverged. Try {remedy.option}, and a lower learning rate."
+        ),
+        evidence={"loss": loss, "guess": guess},
+        remedy=remedy,
+    )
