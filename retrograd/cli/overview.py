@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrograd.cli import tables
 from retrograd.cli.tables import number
+from retrograd.config import flat
 
 if TYPE_CHECKING:
     from retrograd.experiments.archive.catalogue import Details, Entry, Look, Saved
@@ -96,7 +97,7 @@ def _befell(events: "Sequence[dict[str, Any]]", room: int | None) -> Iterator[st
     for name, alike in groupby(events, key=lambda event: str(event["event"])):
         *before, event = alike
         times = f"  {len(before) + 1} times, the last:" if before else ""
-        told = [_told(key, x) for key, x in event.items() if key not in ELSEWHERE and x is not None]
+        told = [_told(key, x) for key, x in event.items() if key not in ELSEWHERE and x not in (None, [], {})]
         first = f"{tables.clock(event.get('time'))}  {name}{times}  "
         yield from tables.wrapped(", ".join(told), room=room, first=first, rest="  ")
 
@@ -104,7 +105,9 @@ def _befell(events: "Sequence[dict[str, Any]]", room: int | None) -> Iterator[st
 def _told(key: str, x: Any) -> str:
     """Such as "step 20", "test (nats 2.5, tokens 300)"; a value that names itself stands alone."""
     if isinstance(x, dict):
-        return f"{key} ({', '.join(f'{inner} {number(value)}' for inner, value in x.items())})"
+        return f"{key} ({', '.join(f'{inner} {number(value)}' for inner, value in flat(x).items())})"
+    if isinstance(x, list):
+        return f"{key}: {' '.join(map(str, x))}"
     return str(x) if str(x).startswith(key) else f"{key} {number(x)}"
 
 

@@ -20,7 +20,7 @@ from retrograd.experiments.objective import Evaluation, figures
 from retrograd.experiments.work import Work
 from retrograd.models import RecurrentLM, parameters
 from retrograd.numerics import denormals_are_flushed
-from retrograd.reports import Measurement, Report
+from retrograd.reports import Happening, Measurement, Report
 from retrograd.runs import Run
 
 SAMPLE, SHORT_SAMPLE = 300, 120  # tokens at the end, and on the way
@@ -91,8 +91,13 @@ class Reporter:
             curves=logbook.curves(lines),
             config=work.settings.model_dump(mode="json", exclude_none=True),
             environment={**started.get("environment", {}), "data sha256": started.get("data")},
-            happenings=logbook.happenings(run),
+            happenings=(*logbook.happenings(run), *_ended(keeper, status)),
         )
+
+
+def _ended(keeper: Keeper, status: str) -> tuple[Happening, ...]:
+    """The last event of a finished run, which is written when its report is safe."""
+    return (Happening("finished", time.time(), {"step": keeper.place.at.step}),) if status == "finished" else ()
 
 
 def name(settings: config.Config) -> str:
