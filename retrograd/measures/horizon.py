@@ -56,8 +56,15 @@ class Horizon:
         return all(math.isfinite(x) or x == -math.inf for x in self.profile)
 
     @property
+    def lost(self) -> bool:
+        """Did a NaN end it, so that how far the gradient counts is not known?"""
+        return any(map(math.isnan, self.profile[self.steps : self.steps + 2]))
+
+    @property
     def display(self) -> str:
-        """Such as "23", or ">256" where the gradient outlives what was measured."""
+        """Such as "23", ">256" where the gradient outlives what was measured, "NaN" where it is no number."""
+        if self.lost:
+            return "NaN"
         return f">{self.longest}" if self.censored else str(self.steps)
 
     def __str__(self) -> str:

@@ -29,11 +29,12 @@ GENERATOR = '<meta name="generator" content="Retrograd">'  # how a page of ours 
 REFRESH = 60  # seconds, while the run goes on
 PLACEHOLDER = "RUN"  # in commands, where the run's folder is not known
 STATUS = {
-    "running": "Training goes on; this page was written at step {step:,} and is read again every minute.",
+    "running": "Training goes on, as of {now}, step {step:,}; this page is read again every minute.",
     "finished": "Training has finished, after {step:,} steps.",
-    "preempted": "Training was preempted at step {step:,}; it can be resumed.",
-    "interrupted": "Training was interrupted at step {step:,}; it can be resumed.",
-    "failed": "Training failed at step {step:,}.",
+    "preempted": "Training was preempted at step {step:,}; {resume} goes on from there.",
+    "killed": "Its process was ended; what it last reported, at step {step:,}, is here. {resume} goes on from its last "
+    "checkpoint.",
+    "failed": "Training failed at step {step:,}. {reason}",
 }
 
 
@@ -47,28 +48,28 @@ class Table(NamedTuple):
     rows: Sequence[tuple[str, ...]]
 
 
-def page(report: Report, *, run: str = "") -> str:
-    """The whole page; `run` is the run's folder, as the commands on the page name it.
+def page(report: Report, *, run: str = "", now: float | None = None) -> str:
+    """The whole page; `run` is the run's folder, as the commands on the page name it, `now` the seconds since 1970.
 
     >>> Path("report.html").write_text(page(report, run="runs/first"), encoding="utf-8")
     """
-    step, pictures = words.last_step(report), inline(report)
-    status = STATUS.get(report.status, "Written at step {step:,}.")
+    pictures = inline(report)
     return _template().render(
         report=report,
         generator=GENERATOR,
         refresh=REFRESH if report.status == "running" else None,
-        status=status.format(step=step),
-        step=step,
+        status=_status(report, run, time.time() if now is None else now),
         palette={"light": LIGHT, "dark": DARK},
         keys=list(_keys(report)),
         verdicts=[Verdict(f, _proof(f.remedy, run)) for f in report.findings],
-        looked=bool(report.measurements),
+        fine=words.fault_free(report) if report.measurements else "",
+        measured=_measured_at(report),
         pictures=pictures,
         absent=[plot.alt(report) for name, plot in FIGURES.items() if name not in pictures],
         plots=FIGURES,
         horizons=_horizons(report),
         conditions=[words.conditions(m.horizon) for m in list(report.measurements.values())[-1:]],
+        which_end=words.which_end(report),
         gates=_gates(report),
         memory=_memory(report),
         blocks=_blocks(report),
@@ -116,14 +117,43 @@ def shown(value: Any) -> str:
     return text
 
 
+def _status(report: Report, run: str, now: float) -> str:
+    """What has become of the run, in a sentence."""
+    last = words.ended(report)
+    place = words.place(last) if last else None
+    return STATUS.get(report.status, "Written at step {step:,}.").format(
+        step=place[1] if place else words.last_step(report),
+        now=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now)),
+        resume=f"retrograd train --resume {shlex.quote(_folder(run))}",
+        reason=last.details.get("reason", "") if last else "",
+    )
+
+
+def _measured_at(report: Report) -> str:
+    """When what the verdicts rest on was measured, where that is not the end of training."""
+    found = [m.step for m in report.measurements.values()]
+    if not found or report.status == "finished":
+        return ""
+    return f"Measured at step {found[-1]:,}{'' if found[-1] else ', before training'}."
+
+
 def _keys(report: Report) -> Iterator[tuple[str, str, str]]:
     """The figures that a reader looks for first: name, value and a word beside it."""
-    for _name, m in list(report.measurements.items())[-1:]:
+    for m in list(report.measurements.values())[-1:]:
         h = m.horizon
-        yield "horizon", f"{h}", f"steps back{words.interval(h)}"
-        yield "decay", "not measured" if math.isnan(h.decay) else f"{h.decay:.3g}", f"per step{words.spread(h)}"
-    needs = {"need": "steps back, for the task", "window": "steps of training"}
-    for name, beside in needs.items():
+        yield "horizon", f"{h}", f"{'not a number' if h.lost else 'steps back'}{words.interval(h)}, at step {m.step:,}"
+        yield (
+            ("decay", "not measured", "")
+            if math.isnan(h.decay)
+            else (
+                "decay",
+                f"{h.decay:.3g}",
+                f"per step{words.spread(h)}",
+            )
+        )
+    assumed = str(report.subject.get("need is", ""))
+    need = f"steps back, {assumed if assumed.startswith('assumed') else 'for the task'}"
+    for name, beside in {"need": need, "window": "time steps, where the gradient is cut"}.items():
         if isinstance(report.subject.get(name), int):
             yield name, shown(report.subject[name]), beside
     for name, x in report.figures.items():
@@ -134,8 +164,7 @@ def _proof(remedy: Remedy | None, run: str) -> tuple[str, ...]:
     """The commands that train again with the remedy and set both runs side by side."""
     if remedy is None:
         return ()
-    folder = run.rstrip("/") or run or PLACEHOLDER
-    folder = f"./{folder}" if folder.startswith("-") else folder
+    folder = _folder(run)
     other = f"{folder}-{remedy.name}"
     try:
         option = remedy.option
@@ -146,6 +175,12 @@ def _proof(remedy: Remedy | None, run: str) -> tuple[str, ...]:
         f"retrograd train --config {config} {option} --out {shlex.quote(other)}",
         f"retrograd runs compare {both}",
     )
+
+
+def _folder(run: str) -> str:
+    """As a command names it."""
+    folder = run.rstrip("/") or run or PLACEHOLDER
+    return f"./{folder}" if folder.startswith("-") else folder
 
 
 def _horizons(report: Report) -> Table:
@@ -171,7 +206,7 @@ def _gates(report: Report) -> Table:
         rows.append(
             (
                 line.layer,
-                line.gate,
+                line.name,
                 gates.change(means, words.rounded),
                 gates.change(shares, words.percent),
                 gates.change(dead, words.percent),

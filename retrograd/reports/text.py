@@ -7,11 +7,10 @@ horizon_line    one horizon on one line: name, lag profile, horizon with interva
 import textwrap
 from collections.abc import Iterator
 
-from retrograd.diagnosis import Finding
 from retrograd.measures import Horizon, LayerSaturation
 from retrograd.reports.report import Measurement, Report
 from retrograd.reports.sparkline import axis, sparkline
-from retrograd.reports.words import conditions, decay, interval, number, spread
+from retrograd.reports.words import conditions, decay, fault_free, interval, number, spread, which_end
 
 NAME = 22  # columns of a line's name
 WIDE = 95  # columns from which a horizon line has room for intervals
@@ -27,7 +26,7 @@ def page(report: Report, *, width: int = 80) -> str:
         _pairs({name: number(x) for name, x in report.figures.items()}, width),
         "\n".join(_reach(report, width)),
         "\n".join(_gates(report, width)),
-        "\n".join(_findings(report.findings, width)),
+        "\n".join(_findings(report, width)),
         _sample(report.sample, width),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -38,7 +37,7 @@ def horizon_line(name: str, horizon: Horizon, *, width: int = 100) -> str:
     bars = max(8, width - NAME - (NUMBERS if width >= WIDE else FEW_NUMBERS))
     line = _line(horizon, bars)
     if width < WIDE:
-        return f"{name:<{NAME}}  {line:<{bars}}  horizon {horizon!s:<5} {horizon.decay:.3g} per step"
+        return f"{name:<{NAME}}  {line:<{bars}}  horizon {horizon!s:<5} {decay(horizon)}"
     reach = f"horizon {horizon}{interval(horizon)}"
     return f"{name:<{NAME}}  {line:<{bars}}  {reach:<24} {decay(horizon)}".rstrip()
 
@@ -63,7 +62,8 @@ def _reach(report: Report, width: int) -> Iterator[str]:
         yield from _profile(f"{name}, step {measured.step:,}", measured.horizon, width)
     last = list(report.measurements.values())[-1].horizon
     window = report.subject.get("window")
-    yield from _wrapped((f"The window is {window} steps. " if window else "") + conditions(last), width, indent="  ")
+    said = [which_end(report), f"The window is {window} steps." if window else "", conditions(last)]
+    yield from _wrapped(" ".join(filter(None, said)), width, indent="  ")
 
 
 def _profile(name: str, horizon: Horizon, width: int) -> Iterator[str]:
@@ -89,7 +89,7 @@ def _layers(measured: Measurement, width: int) -> Iterator[str]:
 
 
 def _layer(layer: LayerSaturation) -> str:
-    gates = ", ".join(f"{name} {mean:.2f}" for name, mean in layer.gates.items())
+    gates = ", ".join(f"{name} {_short(mean)}" for name, mean in layer.gates.items())
     shares = ", ".join(f"{name} {share:.0%}" for name, share in layer.saturated.items())
     dead = ", ".join(f"{name} {share:.0%}" for name, share in layer.dead.items() if share)
     memory = ""
@@ -99,11 +99,16 @@ def _layer(layer: LayerSaturation) -> str:
     return f"means {gates}; saturated {shares}" + (f"; dead {dead}" if dead else "") + memory
 
 
-def _findings(findings: tuple[Finding, ...], width: int) -> Iterator[str]:
+def _short(x: float) -> str:
+    """Two decimals, or three digits of what is large."""
+    return f"{x:.2f}" if abs(x) < 1e5 else number(float(f"{x:.3g}"))
+
+
+def _findings(report: Report, width: int) -> Iterator[str]:
     yield "Findings"
-    if not findings:
-        yield "  None: nothing vanishes or explodes within the steps that were measured."
-    for finding in findings:
+    if not report.findings:
+        yield from _wrapped(fault_free(report), width, indent="  ")
+    for finding in report.findings:
         yield from _wrapped(f"{finding.severity}: {finding.message}", width, indent="  ")
 
 

@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 from retrograd.measures import Horizon
-from retrograd.reports.report import Report
+from retrograd.reports.report import Happening, Report
 
 NAMES = {math.inf: "infinite", -math.inf: "minus infinity"}
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -27,10 +27,10 @@ def power(exponent: float) -> str:
         return {math.inf: "infinite", -math.inf: "0"}.get(exponent, "NaN")
     if -3 < exponent < 4:
         return number(float(f"{10**exponent:.3g}"))
-    whole = math.floor(exponent + 1e-9)
+    whole = math.floor(exponent + 0.02)  # 0.96 and more is written as 1
     mantissa = 10 ** (exponent - whole)
     digits = str(whole).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"10{digits}" if abs(mantissa - 1) < 0.05 else f"{mantissa:.1f}·10{digits}"
+    return f"10{digits}" if abs(mantissa - 1) < 0.05 else f"{mantissa:.2g}·10{digits}"
 
 
 def percent(share: float) -> str:
@@ -48,7 +48,7 @@ def count(n: int, what: str) -> str:
 
 def interval(h: Horizon) -> str:
     """The horizon's, such as " (12 to 14)"; nothing where there is none."""
-    if h.low is None or h.high is None or h.censored:
+    if h.low is None or h.high is None or h.censored or h.lost:
         return ""
     return f" ({h.low} to {'>' if h.high >= h.longest else ''}{h.high})"
 
@@ -67,6 +67,7 @@ def spread(h: Horizon) -> str:
 def conditions(h: Horizon) -> str:
     """What a horizon was counted over."""
     first, last = h.fitted
+    fitted = f"; decay fitted over the lags {first} to {last}" if last > first else ""
     counted = (
         f"{len(h.anchors)} losses"
         if h.per_step
@@ -79,14 +80,49 @@ def conditions(h: Horizon) -> str:
         readout = f" The read-out, lag 0 to 1, is told apart: a factor of {number(h.readout)}."
     return (
         f"The horizon is the last lag with at least {h.threshold:g} of the gradient at lag {h.reference}; median over "
-        f"{counted} and {count(h.sequences, 'sequence')}; decay fitted over the lags {first} to {last}.{readout}"
+        f"{counted} and {count(h.sequences, 'sequence')}{fitted}.{readout}"
     )
+
+
+def place(happening: Happening) -> tuple[int, int] | None:
+    """The first and the last step of training that it is about, where it names any."""
+    found = [happening.details.get(key) for key in ("from", "to")] if "steps" in happening.details else []
+    first, last = found or [happening.details.get("step")] * 2
+    return (first, last) if isinstance(first, int) and isinstance(last, int) else None
 
 
 def last_step(report: Report) -> int:
     """The last step of training that the report knows of."""
     steps = [m.step for m in report.measurements.values()] + [s.step for s in report.samples]
+    steps += [last for h in report.happenings for _, last in [place(h) or (0, 0)]]
     return max([0, *steps, *(curve.steps[-1] for curve in report.curves.values() if curve.steps)])
+
+
+def ended(report: Report) -> Happening | None:
+    """What the run's status comes from, such as its failure; not an ending after which it was resumed."""
+    return report.happenings[-1] if report.happenings and report.happenings[-1].name == report.status else None
+
+
+def fault_free(report: Report) -> str:
+    """What may be said of a report without findings, and of when."""
+    if not report.measurements:
+        return "None yet: nothing has been measured."
+    last = list(report.measurements.values())[-1]
+    if not last.horizon.finite:
+        return "None, but the gradient is not finite."
+    when = "" if report.status == "finished" else f" at step {last.step:,}{'' if last.step else ', before training'}"
+    return f"None{when}: nothing vanishes or explodes within the steps that were measured."
+
+
+def which_end(report: Report) -> str:
+    """Whose the measurement at the end is, where that is not the last step's."""
+    end, last = report.measurements.get("end"), last_step(report)
+    if end is None or report.status != "finished" or end.step >= last:
+        return ""
+    return (
+        f"The end is step {end.step:,} of {last:,}: "
+        "the weights that are best by validation are those that are kept, measured and tested."
+    )
 
 
 def visible(text: str) -> str:

@@ -142,6 +142,21 @@ def test_what_is_not_finite_is_kept_as_data_and_ends_the_horizon(bad):
     assert repr(h.profile[12]) == repr(bad)
 
 
+@pytest.mark.parametrize("first", [0, 1, 12])
+def test_a_horizon_that_a_nan_ends_is_shown_as_nan(first):
+    logs = geometric(1.0)
+    logs[:, first:] = math.nan
+    h = horizon(reached(logs))
+    assert (h.lost, h.display) == (True, "NaN")
+
+
+def test_a_nan_after_the_horizon_leaves_it_as_it_is():
+    logs = geometric(0.5) + 1e-12
+    logs[:, 20:] = math.nan
+    h = horizon(reached(logs))
+    assert (h.lost, h.display) == (False, "9")
+
+
 def test_a_true_zero_and_an_underflow_are_told_apart():
     cut, faded = geometric(1.0), geometric(1e-20)
     cut[:, 10:] = -math.inf

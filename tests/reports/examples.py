@@ -304,6 +304,7 @@ def one_point():
         samples=(),
         findings=(),
         figures={},
+        happenings=report.happenings[:1],
     )
 
 
@@ -341,6 +342,28 @@ def big():
     )
 
 
+def lost(start=0):
+    """A gradient that is no number from some lag on, in a run that skipped most of its steps."""
+    report, steps = full("Elman"), range(2, 61, 2)
+    h = report.measurements["end"].horizon
+    profile = tuple(x if l < start else math.nan for l, x in enumerate(h.profile))
+    h = dataclasses.replace(h, profile=profile, steps=max(start - 1, 0), low=0, high=0, decay=math.nan, fitted=(0, 0))
+    nan = Curve("nats per character", (20, 40, 60), (math.nan,) * 3)
+    skipped = [Happening("skipped", 1_760_000_000.0 + step, {"step": step, "loss": "NaN"}) for step in steps]
+    folded = Happening("skipped", 1_760_000_100.0, {"steps": 30, "from": 2, "to": 60})
+    return dataclasses.replace(
+        report,
+        measurements={
+            "start": dataclasses.replace(report.measurements["start"], horizon=h),
+            "end": dataclasses.replace(report.measurements["end"], horizon=h, step=60),
+        },
+        curves={name: it for name, it in curves(6, 60).items() if name not in ("loss", "horizon")}
+        | {"validation": nan},
+        samples=(),
+        happenings=(*report.happenings[:1], *skipped, folded),
+    )
+
+
 REPORTS = {
     "full": full,
     "two layers": lambda: full(layers=2),
@@ -350,6 +373,7 @@ REPORTS = {
     "censored": censored,
     "broken": broken,
     "nothing finite": nothing_finite,
+    "lost": lost,
     "one point": one_point,
     "hostile": hostile,
     "big": big,

@@ -8,7 +8,7 @@ from tests.reports.examples import REPORTS
 
 pytestmark = pytest.mark.skipif(executable() is None, reason="no browser is installed")
 
-PAGES = ["full", "two layers", "empty", "broken", "hostile", "big"]
+PAGES = ["full", "two layers", "empty", "broken", "lost", "hostile", "big"]
 WIDTH = "document.documentElement.scrollWidth"
 INSIDE = """[...document.querySelectorAll("figure svg text")].filter(t => {
   const a = t.getBoundingClientRect(), b = document.documentElement.clientWidth;
@@ -38,6 +38,12 @@ def test_a_page_is_quiet_fetches_nothing_and_fits(chromium, files, name, width, 
     assert chromium.requests() == []
     assert chromium.value(WIDTH) <= width
     assert chromium.value(INSIDE) == [], "text of a picture that is cut"
+
+
+def test_commands_and_tables_are_not_cut_on_a_telephone(chromium, files):
+    chromium.open(files / "two layers.html", width=400)
+    cut = '[...document.querySelectorAll(".verdict pre, .scroll")].filter(e => e.scrollWidth > e.clientWidth).length'
+    assert chromium.value(cut) == 0
 
 
 def test_the_pictures_follow_the_theme(chromium, files):

@@ -9,7 +9,7 @@ import pytest
 
 from retrograd.diagnosis import Remedy
 from retrograd.errors import UsageError
-from retrograd.reports import Report, Sample
+from retrograd.reports import Happening, Report, Sample
 from retrograd.reports.html import page, shown, write
 from retrograd.reports.plots import FIGURES
 from retrograd.reports.words import visible
@@ -17,6 +17,7 @@ from tests.reports import examples
 from tests.reports.examples import REPORTS
 from tests.reports.test_report import same
 
+NOW = 1_795_281_600.0  # 2026-11-21 17:20 UTC
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
 
@@ -51,7 +52,7 @@ class Reader(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def pages():
-    return {name: page(make(), run="runs/first try") for name, make in REPORTS.items()}
+    return {name: page(make(), run="runs/first try", now=NOW) for name, make in REPORTS.items()}
 
 
 @pytest.mark.parametrize("kind", REPORTS)
@@ -157,6 +158,72 @@ def test_no_finding_is_said_where_something_was_measured(pages):
     assert "nothing vanishes or explodes" not in pages["empty"]
 
 
+def told(report, **changes):
+    """The text of the page of a report with some of it changed."""
+    return Reader(page(dataclasses.replace(report, **changes), run="runs/first", now=NOW)).text
+
+
+def test_without_a_finding_the_page_says_when_and_whether_that_was_measured():
+    report = examples.one_point()
+    assert "None at step 0, before training: nothing vanishes" in told(report)
+    assert "Measured at step 0, before training." in told(report, status="preempted")
+    assert "Measured at" not in told(examples.full())
+    end = examples.full().measurements["end"]
+    assert "Measured at step 3,777. problem" in told(examples.full(), status="failed")
+    assert "None: nothing vanishes" in told(examples.full(), findings=())
+    broken = dataclasses.replace(end, horizon=dataclasses.replace(end.horizon, profile=(math.nan,) * 193))
+    text = told(examples.full(), findings=(), measurements={"end": broken})
+    assert "nothing vanishes" not in text
+    assert "None, but the gradient is not finite." in text
+
+
+def test_what_has_become_of_the_run_is_said_with_its_step_and_reason():
+    failed = Happening("failed", 0.0, {"step": 3, "reason": "The loss stopped being finite {at} <step> 3."})
+    report = dataclasses.replace(examples.empty(), status="failed", happenings=(failed,))
+    assert "Training failed at step 3. The loss stopped being finite {at} <step> 3." in told(report)
+    again = (Happening("finished", 0.0, {"step": 9}), Happening("resumed", 1.0, {"step": 9}))
+    assert "Training has finished, after 3,777 steps." in told(examples.full(), happenings=again)
+    assert "Training goes on, as of 2026-11-21 17:20 UTC, step 1;" in told(examples.one_point())
+    killed = page(examples.one_point(), run="a run", now=NOW).replace("running", "killed")
+    assert "Its process was ended" not in killed
+    killed = page(dataclasses.replace(examples.one_point(), status="killed"), run="a run", now=NOW)
+    assert 'http-equiv="refresh"' not in killed
+    text = Reader(killed).text
+    assert "at step 1, is here. retrograd train --resume 'a run' goes on from its last checkpoint." in text
+
+
+def test_a_note_does_not_ask_for_a_proof():
+    note = dataclasses.replace(examples.VANISHING, severity="note")
+    assert "If the task needs it, train again with it and compare:" in told(examples.full(), findings=(note,))
+    assert "To prove it, train again with it and compare:" in told(examples.full(), findings=(examples.VANISHING,))
+
+
+def test_the_tiles_say_what_was_assumed_and_when_it_was_measured():
+    assert "150 steps back, for the task" in told(examples.full())
+    assert "46 steps back (43 to 50), at step 3,777" in told(examples.full())
+    assumed = examples.full().subject | {"need": 128, "need is": "assumed: the window"}
+    text = told(examples.full(), subject=assumed)
+    assert "128 steps back, assumed: the window" in text
+    assert "128 time steps, where the gradient is cut" in text
+
+
+def test_the_end_that_is_not_the_last_step_is_the_best(pages):
+    report = examples.full()
+    assert "best by validation" not in Reader(pages["full"]).text
+    end = dataclasses.replace(report.measurements["end"], step=3000)
+    text = told(report, measurements=report.measurements | {"end": end})
+    assert "The end is step 3,000 of 3,777: the weights that are best by validation are those that are kept" in text
+
+
+def test_a_horizon_that_is_no_number_is_never_shown_as_one(pages):
+    text = Reader(pages["lost"]).text
+    assert "horizon NaN not a number, at step 60 decay not measured need" in text
+    assert "(0 to 0)" not in text
+    assert "start 0 NaN decay not measured end 60 NaN" in text
+    assert "lags 0 to 0" not in text
+    assert "skipped steps 30, from 2, to 60" in text
+
+
 def test_samples_fold_and_the_last_is_open(pages):
     folds = [a for tag, a in Reader(pages["full"]).tags if tag == "details"]
     assert ["open" in a for a in folds] == [False, False, False, True, False, False]
@@ -202,7 +269,7 @@ def test_a_report_from_json_gives_the_same_page(kind, pages):
     assert same(again.samples, report.samples)
     assert same(again.happenings, report.happenings)
     assert (again.status, again.config, again.environment) == (report.status, report.config, report.environment)
-    assert page(again, run="runs/first try") == pages[kind]
+    assert page(again, run="runs/first try", now=NOW) == pages[kind]
 
 
 def test_a_sample_that_reads_like_a_number_stays_a_text():

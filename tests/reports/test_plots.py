@@ -58,7 +58,7 @@ def test_every_figure_draws_every_report(kind, reports):
     assert set(pictures) == {name for name in FIGURES if measured(name, reports[kind])}
     for svg in pictures.values():
         ET.fromstring(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
-        assert "nan" not in re.sub(r">[^<]*<", "", svg).lower()
+        assert "nan" not in re.sub(r">[^<]*<|base64,[^\"]*", "", svg).lower()
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -82,12 +82,12 @@ def test_the_words_say_what_the_picture_shows(reports):
     for name, told in {
         "reach": "At end, step 3,777, the horizon is 46 (43 to 50) steps: the gradient falls under 0.001",
         "horizon": "from 13 at step 1 to 53 at step 3,777; the window is 128 and the need is 150.",
-        "loss": "The training loss falls from 4.17 to 1.5 nats per character over the steps 1 to 3,777",
+        "loss": "The validation loss falls from 4.05 to 1.551 nats per character over the steps 1 to 3,777",
         "gradient-norm": "The norm of the gradient falls from 3.7",
         "speed": "the greatest is 0.001987",
-        "heat-map": "the gradients of 24 losses at 96 states lie between",
-        "gates": "f averages 0.5 to 0.7, saturated in 12\u00a0% of the units",
-        "eigenvalues": "l0, i: 0.588 to 0.956, 1.2 to 2.04",
+        "heat-map": "the gradients of 24 losses at 96 of the 191 states lie between",
+        "gates": "f on average from 0.5 to 0.7, saturated 12\u00a0% of the units",
+        "eigenvalues": "l0, i: from 0.588 to 0.956, and from 1.2 to 2.04",
     }.items():
         assert told in FIGURES[name].alt(reports["full"])
 

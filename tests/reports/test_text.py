@@ -5,7 +5,9 @@ import math
 
 import pytest
 
-from retrograd.reports import Measurement, text
+from retrograd.measures import LayerSaturation, Saturation
+from retrograd.reports import Measurement, Sample, text
+from tests.reports import examples
 from tests.reports.test_report import example
 
 
@@ -80,3 +82,33 @@ def test_one_horizon_on_one_line(report):
 def test_a_horizon_beyond_what_was_measured_is_marked(report):
     h = dataclasses.replace(report.measurements["start"].horizon, steps=60, high=60)
     assert "horizon >60 " in text.horizon_line("GRU", h)
+
+
+def test_a_horizon_that_is_no_number_is_not_shown_as_one():
+    report = examples.lost()
+    page = text.page(report)
+    assert "start, step 0: horizon NaN, decay not measured" in page
+    line = text.horizon_line("GRU", report.measurements["end"].horizon, width=80)
+    assert line.endswith("horizon NaN   decay not measured")
+
+
+def test_nothing_is_called_sound_that_was_not_measured(report):
+    page = text.page(dataclasses.replace(report, measurements={}, findings=()))
+    assert "nothing vanishes" not in page
+    assert "None yet: nothing has been measured." in page
+    page = text.page(dataclasses.replace(examples.one_point(), status="preempted"))
+    assert "None at step 0, before training: nothing vanishes" in " ".join(page.split())
+
+
+def test_large_numbers_are_short(report):
+    layer = LayerSaturation("l0", "Elman", {"h": 0.5}, {"h": 0.0}, {"h": 6.974e96}, None, None)
+    measured = dataclasses.replace(report.measurements["end"], saturation=Saturation((layer,)))
+    assert "l0: means h 6.97e+96; saturated h 50%" in text.page(
+        dataclasses.replace(report, measurements={"a": measured})
+    )
+
+
+def test_an_end_that_is_not_the_last_step_is_the_best(report):
+    later = dataclasses.replace(report, samples=(Sample(1300, "a"),))
+    assert "The end is step 1,200 of 1,300: the weights that are best" in " ".join(text.page(later).split())
+    assert "best by validation" not in text.page(report)

@@ -75,23 +75,35 @@ def unusual(values: Iterable[float]) -> list[Entry]:
     return some + ([Entry("infinite", "alarm", "triangle")] if any(map(math.isinf, values)) else [])
 
 
-def course(name: str, curve: Curve) -> str:
-    """How it goes, in a sentence with its numbers."""
-    first, last, steps = curve.values[0], curve.values[-1], f"{curve.steps[-1]:,}"
+def extremes(curve: Curve) -> Range:
+    """The least and the greatest value that was logged, not only of the points drawn; NaN if none is finite."""
+    least = [x for x in (*curve.values, *curve.low) if math.isfinite(x)]
+    greatest = [x for x in (*curve.values, *curve.high) if math.isfinite(x)]
+    return min(least, default=math.nan), max(greatest, default=math.nan)
+
+
+def course(name: str, curve: Curve, *, mean: str = "mean") -> str:
+    """How it goes, in a sentence with its numbers; `mean` is what a point is that stands for many lines of the log."""
+    first, last, step = curve.values[0], curve.values[-1], f"{curve.steps[-1]:,}"
     unit = f" {curve.unit}" if curve.unit else ""
-    if len(curve.values) == 1:
-        said = f"{name} is {number(last)}{unit} at step {steps}."
-    else:
-        verb = "goes" if not last - first else "falls" if last < first else "rises"
-        verb = verb if math.isfinite(last - first) else "goes"
-        lowest = min((x for x in curve.values if math.isfinite(x)), default=math.nan)
-        highest = max((x for x in curve.values if math.isfinite(x)), default=math.nan)
-        least = f"; the least is {number(lowest)}" if lowest < min(first, last) else ""
-        least += f"; the greatest is {number(highest)}" if highest > max(first, last) else ""
-        over = f"over the steps {curve.steps[0]:,} to {steps}"
-        said = f"{name} {verb} from {number(first)} to {number(last)}{unit} {over}{least}."
     lost = [step for step, x in zip(curve.steps, curve.values, strict=True) if not math.isfinite(x)]
-    return said + (f" {len(lost):,} of its values are not finite, the first at step {lost[0]:,}." if lost else "")
+    if len(curve.values) == 1:
+        return f"{name} is {number(last)}{unit} at step {step}."
+    kinds = list(dict.fromkeys(map(number, (*curve.values, *curve.low, *curve.high))))
+    if len(kinds) == 1 or len(lost) == len(curve.values):
+        unit = unit if not lost else ""
+        return f"{name} is {' or '.join(kinds)}{unit} throughout, over the steps {curve.steps[0]:,} to {step}."
+    verb = "falls" if last < first else "rises" if last > first else "goes"
+    said = f"{name} {verb if math.isfinite(last - first) else 'goes'} from {number(first)}"
+    if curve.low:
+        ending = f"{curve.steps[-2] + 1:,} to {step}"
+        said += f", the {mean} up to step {curve.steps[0]:,}, to {number(last)}{unit}, the {mean} of the steps {ending}"
+    else:
+        said += f" to {number(last)}{unit} over the steps {curve.steps[0]:,} to {step}"
+    lowest, highest = extremes(curve)
+    said += f"; the least is {number(lowest)}" if lowest < min(first, last) else ""
+    said += f"; the greatest is {number(highest)}" if highest > max(first, last) else ""
+    return f"{said}." + (f" {len(lost):,} of its values are not finite, the first at step {lost[0]:,}." if lost else "")
 
 
 def curve_rows(report: Report, *names: str) -> Iterator[Row]:

@@ -1,8 +1,8 @@
-"""The eigenvalues of the recurrent weights around the unit circle: a row for each layer's gate block, a panel for
-each measurement in it.
+"""The eigenvalues of the recurrent weights around the unit circle: for each layer's gate block a panel for each
+measurement, side by side.
 
 Inside the circle decays, outside grows, off the real axis turns. One scale for all, on which the circle stays large:
-what lies beyond the edge is drawn on it, in its direction.
+the few that lie beyond the edge are drawn on it, in their direction; where they are many, the edge is beyond them all.
 """
 
 import math
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from retrograd.measures import BlockSpectrum
 from retrograd.reports.plots.curves import Row
 from retrograd.reports.plots.frame import WIDTH, Colours, Entry, Frame, Point, sheet, words_only
-from retrograd.reports.plots.gates import change
+from retrograd.reports.plots.gates import between
 from retrograd.reports.plots.reach import paint
-from retrograd.reports.plots.scales import ticks
+from retrograd.reports.plots.scales import Ticks, ticks
 from retrograd.reports.report import Report
 from retrograd.reports.words import one_line, rounded
 
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOT_MEASURED = "The eigenvalues of the recurrent weights were not measured."
-WIDEST = 1.7  # the edge of a panel, at most; a single far eigenvalue would make a dot of the circle
+WIDEST = 1.7  # the edge of a panel, where few lie beyond; a single far eigenvalue would make a dot of the circle
+FEW = 0.05  # their share
 CIRCLE = [(math.cos(a), math.sin(a)) for a in (2 * math.pi * i / 96 for i in range(97))]
-
-
-GAP, MANY, CROWD = 0.35, 3, 150  # inches; rows and points from which all is drawn smaller
+LEFT, GAP, ABOVE = 0.32, 0.1, 0.5  # inches: of the ticks' labels, between panels, over a row of them
+APART = 0.2  # between two blocks
+CLOSE = 4.0  # the edge from which -1, 0 and 1 are too close to each other
+WIDE, CROWD = 2.0, 150  # the side of a panel, at most; points from which all is drawn smaller
 
 
 class Panel(NamedTuple):
@@ -40,15 +42,18 @@ def eigenvalues(report: Report, colours: Colours) -> "Figure":
     if not found:
         return words_only(colours, NOT_MEASURED)
     names, edge = named(report), _edge(found)
-    side = 2.0 if len(found) < MANY else 1.6
-    margin = (WIDTH - len(names) * (side + GAP)) / 2
-    figure = sheet(colours, height=0.62 + len(found) * (side + 0.32))
-    for row, panel in enumerate(found):
-        bottom = 0.32 + (len(found) - 1 - row) * (side + 0.32)
-        for column, name in enumerate(names):
-            box = (margin + GAP / 2 + column * (side + GAP), bottom, side, side)
+    across = max(1, min(len(found), 4 // len(names)))  # blocks side by side
+    rows = math.ceil(len(found) / across)
+    side = min(WIDE, (WIDTH - LEFT - across * APART) / (across * len(names)) - GAP)
+    figure = sheet(colours, height=0.55 + rows * (side + ABOVE))
+    for i, panel in enumerate(found):
+        row, place = divmod(i, across)
+        bottom = 0.25 + (rows - 1 - row) * (side + ABOVE)
+        for j, name in enumerate(names):
+            left = LEFT + place * APART + (place * len(names) + j) * (side + GAP)
+            box = (left, bottom, side, side)
             frame = Frame(figure, colours, box=box, x=(-edge, edge), y=(-edge, edge))
-            _axes(frame, title(panel) if column == 0 else "", left=column == 0, low=row == len(found) - 1)
+            _axes(frame, title(panel) if j == 0 else "", left=place + j == 0)
             if name in panel.blocks:
                 _points(frame, panel.blocks[name], paint(report, name))
     entries = [Entry(one_line(name), paint(report, name), "dots") for name in names]
@@ -60,9 +65,9 @@ def eigenvalues(report: Report, colours: Colours) -> "Figure":
 def eigenvalues_alt(report: Report) -> str:
     told = []
     for panel in panels(report):
-        radius = change([block.radius for block in panel.blocks.values()], rounded, " to ")
-        sigma = change([block.sigma_max for block in panel.blocks.values()], rounded, " to ")
-        told.append(f"{title(panel)}: {radius}, {sigma}")
+        radius = between([block.radius for block in panel.blocks.values()], rounded)
+        sigma = between([block.sigma_max for block in panel.blocks.values()], rounded)
+        told.append(f"{title(panel)}: {radius}, and {sigma}")
     if not told:
         return NOT_MEASURED
     names = named(report)
@@ -97,18 +102,17 @@ def title(panel: Panel) -> str:
     return f"{one_line(panel.layer, most=16)}, {one_line(panel.gate, most=8)}"
 
 
-def _axes(frame: Frame, heading: str, *, left: bool, low: bool) -> None:
+def _axes(frame: Frame, heading: str, *, left: bool) -> None:
     edge = frame.x[1]
     frame.strokes([[frame.at(-edge, 0), frame.at(edge, 0)], [frame.at(0, -edge), frame.at(0, edge)]], "rule", width=0.8)
     frame.strokes([[frame.at(x, y) for x, y in CIRCLE]], "muted", width=0.9)
-    corner = (frame.left + 0.02, frame.bottom + frame.height + 0.04)
+    corner = (frame.left, frame.bottom + frame.height + 0.06)
     frame.text(corner, heading, va="bottom", weight="bold")
-    places, labels = ticks(-edge, edge, most=4)
-    for x, label in zip(places, labels, strict=True):
-        if low:
-            frame.text((frame.at(x, 0)[0], frame.bottom - 0.03), _minus(label), "muted", ha="center", va="top")
+    for x, label in zip(*_ticks(edge), strict=True):
+        at, words = frame.at(x, x), label.replace("-", "−")  # clear of the crosses on the edge
+        frame.text((at[0], frame.bottom - 0.07), words, "muted", ha="center", va="top")
         if left:
-            frame.text((frame.left - 0.04, frame.at(0, x)[1]), _minus(label), "muted", ha="right", va="center_baseline")
+            frame.text((frame.left - 0.08, at[1]), words, "muted", ha="right", va="center_baseline")
 
 
 def _points(frame: Frame, block: BlockSpectrum, colour: str) -> None:
@@ -132,7 +136,14 @@ def _sorted(points: Iterable[Point], edge: float) -> tuple[list[Point], list[Poi
 
 def _edge(found: list[Panel]) -> float:
     """Half the side of every panel, in the eigenvalues' unit."""
-    return min(WIDEST, 1.1 * max([1.0, *(abs(x) for p in _all(found) for x in p if math.isfinite(x))]))
+    known = [max(map(abs, p)) for p in _all(found) if all(map(math.isfinite, p))]
+    furthest, far = 1.1 * max([1.0, *known]), sum(x > WIDEST for x in known)
+    return furthest if far > FEW * len(known) else min(WIDEST, furthest)
+
+
+def _ticks(edge: float) -> Ticks:
+    """-1, 0 and 1, the circle's; on a scale where these would touch, what is round."""
+    return ([-1.0, 0.0, 1.0], ["-1", "0", "1"]) if edge < CLOSE else ticks(-edge, edge, most=5)
 
 
 def _beyond(found: list[Panel], edge: float) -> list[Entry]:
@@ -147,7 +158,3 @@ def _broken(found: list[Panel]) -> list[Entry]:
 
 def _all(found: list[Panel]) -> list[Point]:
     return [p for panel in found for block in panel.blocks.values() for p in block.eigenvalues]
-
-
-def _minus(label: str) -> str:
-    return label.replace("-", "−")

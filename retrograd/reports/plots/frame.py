@@ -163,7 +163,7 @@ class Frame:
         """What the lines stand for, in rows from `top` inches down."""
         x, y = left, top
         for entry in entries:
-            wide = 0.3 + width_of(entry.label)
+            wide = 0.3 + 1.1 * width_of(entry.label)  # a page makes text larger where it is narrow
             if x > left and x + wide > self.figure.get_figwidth() - 0.05:
                 x, y = left, y - 0.17
             self._sample(entry, x, y)

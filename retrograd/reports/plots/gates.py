@@ -1,6 +1,7 @@
 """Gates and saturation of every layer, at the start against the end.
 
-left     mean of each gate, 0 closed and 1 open           right    share of units that are saturated
+left     mean of each gate, 0 closed and 1 open, and of   right    share of units that are saturated
+         what is no gate, which can be anything
 below    how long a memory lasts: its units' 10 %, 50 % and 90 % quantiles, in steps
 """
 
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from retrograd.measures import LayerSaturation
 from retrograd.reports.plots.curves import Row
-from retrograd.reports.plots.frame import Colours, Entry, Frame, sheet, words_only
+from retrograd.reports.plots.frame import WIDTH, Colours, Entry, Frame, sheet, words_only
 from retrograd.reports.plots.reach import paint
-from retrograd.reports.plots.scales import decades, limits
+from retrograd.reports.plots.scales import decades, limits, ticks
 from retrograd.reports.report import Report
 from retrograd.reports.words import one_line, percent, rounded
 
@@ -21,14 +22,17 @@ if TYPE_CHECKING:
 
 NOT_MEASURED = "Gates and saturation: not measured."
 LINE = 0.19  # inches, a row
-SHARES = ([0.0, 0.5, 1.0], ["0", "0.5", "1"]), ([0.0, 0.5, 1.0], ["0 %", "50 %", "100 %"])
+LEFT = 1.3  # inches, of the names
+SHARES = [0.0, 0.5, 1.0], ["0 %", "50 %", "100 %"]
+CANDIDATES = {("LSTM", "g"), ("GRU", "n")}  # what may be written into the memory: a tanh, between -1 and 1
 
 
 class Line(NamedTuple):
     """One non-linearity of one layer: its values by measurement; None where it was not measured."""
 
     layer: str
-    gate: str
+    gate: str  # by its letter
+    name: str  # as a reader sees it: "f", "candidate g"
     mean: dict[str, float | None]
     saturated: dict[str, float | None]
     dead: dict[str, float | None]
@@ -40,15 +44,17 @@ def gates(report: Report, colours: Colours) -> "Figure":
         return words_only(colours, NOT_MEASURED)
     tall, low = LINE * len(rows), 0.42 + (0.62 + LINE * len(memories) if memories else 0)
     figure = sheet(colours, height=low + tall + 0.62)
-    for column, (left, quantity) in enumerate(((0.95, "mean of the gate"), (3.05, "share of units saturated"))):
-        box = (left, low, 1.65, tall)
-        frame = Frame(figure, colours, box=box, x=(0, 1), y=(len(rows) - 0.5, -0.5))
+    means, mean = [row.mean for row in rows], _range(rows)
+    shares = [row.saturated for row in rows]
+    quantities = ("mean", means, mean, ticks(*mean, most=5)), ("share of units saturated", shares, (0.0, 1.0), SHARES)
+    for (quantity, values, span, marked), left in zip(quantities, (LEFT, LEFT + 1.95), strict=True):
+        frame = Frame(figure, colours, box=(left, low, 1.5, tall), x=span, y=(len(rows) - 0.5, -0.5))
         _rules(frame, len(rows))
-        frame.xaxis(SHARES[column])
+        frame.xaxis(marked)
         frame.text((left, low + tall + 0.06), quantity, "muted", va="bottom")
-        _pairs(frame, report, [row.saturated if column else row.mean for row in rows])
-        if not column:
-            _names(frame, [(row.layer, row.gate) for row in rows])
+        _pairs(frame, report, values)
+        if left == LEFT:
+            _names(frame, [(row.layer, row.name) for row in rows])
     if memories:
         _memory(figure, colours, report, memories)
     frame.key([Entry(one_line(name), paint(report, name), "dots") for name in named(report)], top=low + tall + 0.45)
@@ -58,16 +64,15 @@ def gates(report: Report, colours: Colours) -> "Figure":
 def gates_alt(report: Report) -> str:
     told: dict[str, list[str]] = {}
     for line in lines(report):
-        means = change(line.mean.values(), rounded, " to ")
-        shares = change(line.saturated.values(), percent, " to ")
+        means, shares = between(line.mean.values(), rounded), between(line.saturated.values(), percent)
         told.setdefault(line.layer, []).append(
-            one_line(line.gate)
-            + (f" averages {means}" if means else "")
+            one_line(line.name)
+            + (f" on average {means}" if means else "")
             + ("," if means and shares else "")
-            + (f" saturated in {shares} of the units" if shares else "")
+            + (f" saturated {shares} of the units" if shares else "")
         )
     for layer, times in memory(report):
-        told[layer].append(f"memory lasts {change([three[1] for three in times.values()], rounded, ' to ')} steps")
+        told[layer].append(f"memory, median unit, {between([three[1] for three in times.values()], rounded)} steps")
     if not told:
         return NOT_MEASURED
     names = named(report)
@@ -75,10 +80,16 @@ def gates_alt(report: Report) -> str:
     return course + " ".join(f"{one_line(layer)}: {'; '.join(gates)}." for layer, gates in told.items())
 
 
-def change(values: Iterable[float | None], how: Callable[[float], str], between: str = " → ") -> str:
+def change(values: Iterable[float | None], how: Callable[[float], str]) -> str:
     """From the first measurement to the last: "0.5 → 0.71"; once where it stays."""
     told = [how(x) for x in values if x is not None]
-    return between.join(dict.fromkeys([told[0], told[-1]])) if told else ""
+    return " → ".join(dict.fromkeys([told[0], told[-1]])) if told else ""
+
+
+def between(values: Iterable[float | None], how: Callable[[float], str]) -> str:
+    """The same in words: "from 0.5 to 0.71"; no range, as "0.5 to 0.71" would be."""
+    first, arrow, last = change(values, how).partition(" → ")
+    return f"from {first} to {last}" if arrow else first
 
 
 def gates_rows(report: Report) -> Iterator[Row]:
@@ -110,14 +121,14 @@ def named(report: Report) -> list[str]:
 def lines(report: Report) -> list[Line]:
     """Every non-linearity of every layer, in the order in which they were measured."""
     keys = {
-        (layer.layer, gate): None
+        (layer.layer, gate): f"candidate {gate}" if (layer.cell, gate) in CANDIDATES else gate
         for name in named(report)
         for layer in _layers(report, name).values()
         for gate in [*layer.gates, *layer.saturated]
     }
     return [
-        Line(layer, gate, *({n: _value(report, n, layer, gate, of) for n in named(report)} for of in QUANTITIES))
-        for layer, gate in keys
+        Line(layer, gate, name, *({n: _value(report, n, layer, gate, of) for n in named(report)} for of in QUANTITIES))
+        for (layer, gate), name in keys.items()
     ]
 
 
@@ -145,16 +156,21 @@ def _layers(report: Report, name: str) -> dict[str, LayerSaturation]:
     return {layer.layer: layer for layer in it.layers} if it else {}
 
 
+def _range(rows: list[Line]) -> tuple[float, float]:
+    """Of the means: that of a gate at least."""
+    return limits([0.0, 1.0, *(x for row in rows for x in row.mean.values() if x is not None)])
+
+
 def _rules(frame: Frame, rows: int) -> None:
-    frame.strokes([[frame.at(0, i), frame.at(1, i)] for i in range(rows)], "rule", width=0.8)
+    frame.strokes([[frame.at(x, i) for x in frame.x] for i in range(rows)], "rule", width=0.8)
 
 
 def _names(frame: Frame, rows: list[tuple[str, str]]) -> None:
     """The layer where it begins, the gate on each line."""
     before = None
     for i, (layer, gate) in enumerate(rows):
-        x, y = frame.at(0, i)
-        frame.text((x - 0.1, y), gate, ha="right", va="center_baseline")
+        x, y = frame.at(frame.x[0], i)
+        frame.text((x - 0.13, y), gate, ha="right", va="center_baseline")
         if layer != before:
             frame.text((0.1, y), _short(layer), "muted", va="center_baseline")
         before = layer
@@ -169,7 +185,7 @@ def _pairs(frame: Frame, report: Report, rows: list[dict[str, float | None]]) ->
         values = [(row[name], i) for i, row in enumerate(rows)]
         strong = paint(report, name) == "end"
         frame.dots([(x, i) for x, i in values if x is not None], paint(report, name), size=6 if strong else 5)
-        frame.crosses([frame.at(1, i) for x, i in values if x is not None and not math.isfinite(x)], "alarm")
+        frame.crosses([frame.at(frame.x[1], i) for x, i in values if x is not None and not math.isfinite(x)], "alarm")
 
 
 def _memory(
@@ -181,10 +197,10 @@ def _memory(
     """A bar from the 10 % to the 90 % quantile with the median on it; ▲ at the edge where it is infinite."""
     every = [math.log10(x) for _, times in memories for three in times.values() for x in three if 0 < x < math.inf]
     low, high = limits([*every, 0.0], margin=0.04)
-    box = (0.95, 0.42, 3.75, LINE * len(memories))
+    box = (LEFT, 0.42, WIDTH - 0.25 - LEFT, LINE * len(memories))
     frame = Frame(figure, colours, box=box, x=(low, max(high, low + 1)), y=(len(memories) - 0.5, -0.5))
     frame.xaxis(decades(*frame.x))
-    frame.text((0.95, box[1] + box[3] + 0.06), "memory lasts, in steps; bar: 80 % of the units", "muted", va="bottom")
+    frame.text((LEFT, box[1] + box[3] + 0.06), "memory lasts, in steps; bar: 80 % of the units", "muted", va="bottom")
     for i, (layer, times) in enumerate(memories):
         frame.text((0.1, frame.at(0, i)[1]), _short(layer), "muted", va="center_baseline")
         for name, three in times.items():

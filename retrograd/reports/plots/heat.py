@@ -12,7 +12,7 @@ from retrograd.measures import Contributions
 from retrograd.reports.plots.colours import BROKEN, HEAT, UNDERFLOW, ZERO
 from retrograd.reports.plots.curves import Row
 from retrograd.reports.plots.frame import WIDTH, Colours, Frame, sheet, words_only
-from retrograd.reports.plots.scales import Ticks, decades
+from retrograd.reports.plots.scales import Ticks, decades, ticks
 from retrograd.reports.report import Measurement, Report
 from retrograd.reports.words import one_line, power
 
@@ -36,11 +36,11 @@ def heat_map(report: Report, colours: Colours) -> "Figure":
     frame = Frame(figure, colours, box=BOX, x=(-0.5, box[0][1]), y=box[1])
     legend = (0.62, 3.3, 1.5, 0.1)
     _images(figure, _pixels(measurement, it, low, high), legend)
-    frame.xaxis(_some(it.states, 7), "state after step k")
-    for y, label in zip(*_some(it.times, 7), strict=True):
+    frame.xaxis(_round(it.states), "state after step k")
+    for y, label in zip(*_round(it.times), strict=True):
         frame.text((BOX[0] - 0.06, frame.at(0, y)[1]), label, "muted", ha="right", va="center_baseline")
     frame.text((0.1, BOX[1] + BOX[3] + 0.06), f"loss of step t, at {one_line(name)}", "muted", va="bottom")
-    _scale(figure, colours, legend, low, high)
+    _scale(figure, colours, legend, it)
     _exceptions(frame, measurement, it)
     return figure
 
@@ -54,9 +54,11 @@ def heat_map_alt(report: Report) -> str:
     kinds = [_kind(measurement, it, i, j) for i in range(len(it.times)) for j in range(len(it.states))]
     between = f"lie between {power(min(finite))} and {power(max(finite))}" if finite else "are never finite"
     odd = [f"{kinds.count(kind):,} are {word}" for kind, word in WORDS.items() if kinds.count(kind)]
+    steps = it.states[-1] - it.states[0] + 1
+    thinned = f" of the {steps:,}" if steps > len(it.states) else ""
     return (
-        f"At {one_line(name)}, step {measurement.step:,}: the gradients of {len(it.times)} losses at {len(it.states)} "
-        f"states {between}{'; ' + ', '.join(odd) if odd else ''}."
+        f"At {one_line(name)}, step {measurement.step:,}: the gradients of {len(it.times)} losses at {len(it.states)}"
+        f"{thinned} states {between}{'; ' + ', '.join(odd) if odd else ''}."
     )
 
 
@@ -97,9 +99,11 @@ def _finite(it: Contributions) -> list[float]:
 
 
 def _range(it: Contributions) -> tuple[float, float]:
+    """Of the colours; where that cuts off what is smaller, from a whole decade on."""
     finite = _finite(it) or [0.0]
     high = max(finite)
-    return min(max(min(finite), high - DEEPEST), high - 1), high
+    floor = math.ceil(high - DEEPEST)
+    return (float(floor) if min(finite) < floor else min(*finite, high - 1)), high
 
 
 def _pixels(measurement: Measurement, it: Contributions, low: float, high: float) -> Any:
@@ -130,9 +134,14 @@ def _images(figure: "Figure", pixels: Any, legend: tuple[float, float, float, fl
     axes.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
 
 
-def _scale(figure: "Figure", colours: Colours, box: tuple[float, float, float, float], low: float, high: float) -> None:
+def _scale(figure: "Figure", colours: Colours, box: tuple[float, float, float, float], it: Contributions) -> None:
+    low, high = _range(it)
     frame = Frame(figure, colours, box=box, x=(low, high), y=(0, 1))
-    frame.xaxis(decades(low, high, most=4))
+    places, labels = decades(low, high, most=4)
+    if min(_finite(it), default=low) < low:
+        others = [(x, label) for x, label in zip(places, labels, strict=True) if x > low + (high - low) / 3]
+        places, labels = map(list, zip((low, f"≤ {power(low)}"), *others, strict=True))
+    frame.xaxis((places, labels))
 
 
 def _exceptions(frame: Frame, measurement: Measurement, it: Contributions) -> None:
@@ -146,8 +155,9 @@ def _exceptions(frame: Frame, measurement: Measurement, it: Contributions) -> No
             x += 0.86
 
 
-def _some(values: tuple[int, ...], most: int) -> Ticks:
-    """Some of the rows or columns, evenly spaced, with their times."""
-    every = max(1, math.ceil(len(values) / most))
-    places = range(0, len(values), every)
-    return [float(i) for i in places], [f"{values[i]:,}" for i in places]
+def _round(values: tuple[int, ...]) -> Ticks:
+    """Round times, at the row or column that each has or would have between two others."""
+    import numpy as np
+
+    times, labels = ticks(float(values[0]), float(values[-1]), most=8, whole=True)
+    return np.interp(times, values, range(len(values))).tolist(), labels

@@ -6,6 +6,7 @@ horizon    the horizon at each step that measured it, beside the window and what
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from retrograd.measures import Horizon
@@ -42,11 +43,12 @@ def reach(report: Report, colours: Colours) -> "Figure":
     if not report.measurements:
         return words_only(colours, NOT_MEASURED)
     named = {name: m.horizon for name, m in report.measurements.items()}
+    longest = max(h.longest for h in named.values())
     entries = [Entry(f"{one_line(name)}: horizon {h}{interval(h)}", paint(report, name)) for name, h in named.items()]
     entries += [Entry("95 % interval", "end", "band"), Entry("90 % quantile", "end", "thin")]
+    entries += _drawn_lines(report, float(longest), "right of")
     entries += curves.unusual(x for h in named.values() for x in h.profile if x != -math.inf)
     entries += [_vanished(h) for h in [list(named.values())[-1]] if -math.inf in h.profile]
-    longest = max(h.longest for h in named.values())
     y = _decades_of(list(named.values()))
     figure = sheet(colours, height=2.95)
     frame = Frame(figure, colours, box=(0.5, 0.42, WIDTH - 0.65, 1.75), x=(0.0, float(max(longest, 1))), y=y)
@@ -98,8 +100,7 @@ def horizon(report: Report, colours: Colours) -> "Figure":
     frame.marks([step for step, _ in inside], [x for _, x in inside])
     frame.triangles([frame.at(step, top) for step in outlived], "end")
     entries = [Entry("horizon", "end"), *([Entry("95 % interval", "end", "band")] if curve.low else [])]
-    beyond = {True: " (above the picture)", False: ""}
-    entries += [Entry(line.label + beyond[line.at > top], line.colour, line.kind) for line in lines(report)]
+    entries += _drawn_lines(report, top, "above")
     entries += [Entry(f"{_beyond(report)}: outlives what was measured", "end", "triangle")] if outlived else []
     frame.key([*entries, *curves.unusual(x for _, x in inside)], top=2.82)
     return figure
@@ -112,6 +113,8 @@ def horizon_alt(report: Report) -> str:
     ends = (curve.values[0], curve.values[-1])
     first, last = (_beyond(report) if _outlives(x, report) else number(x) for x in ends)
     over = f"goes from {first} at step {curve.steps[0]:,} to {last}" if len(curve.steps) > 1 else f"is {last}"
+    if len(curve.steps) > 1 and all(map(math.isnan, curve.values)):
+        over = f"is NaN, not a number, from step {curve.steps[0]:,} to the last"
     beside = " and ".join(f"the {name} is {x:,}" for name, x in needs(report).items())
     return f"The horizon {over} at step {curve.steps[-1]:,}{f'; {beside}' if beside else ''}."
 
@@ -126,9 +129,15 @@ def horizon_rows(report: Report) -> Iterator[Row]:
 
 
 def course(report: Report) -> Curve | None:
-    """The horizon through training: the curve of that name, or else what the measurements have."""
+    """The horizon through training: the curve of that name, or else the measurements'; NaN where it is lost."""
     if curve := measured(report, "horizon"):
-        return curve
+        lost = {m.step for m in report.measurements.values() if m.horizon.lost}
+        parts = (
+            [math.nan if s in lost else x for s, x in zip(curve.steps, part, strict=True)] if part else ()
+            for part in (curve.values, curve.low, curve.high)
+        )
+        values, low, high = map(tuple, parts)
+        return replace(curve, values=values, low=low, high=high)
     found = sorted(report.measurements.values(), key=lambda m: m.step)
     if not found:
         return None
@@ -137,9 +146,9 @@ def course(report: Report) -> Curve | None:
     return Curve(
         unit="steps",
         steps=tuple(m.step for m in found),
-        values=tuple(math.inf if h.censored else float(h.steps) for h in looked),
-        low=tuple(float(h.low or 0) for h in looked) if spread else (),
-        high=tuple(float(h.high or 0) for h in looked) if spread else (),
+        values=tuple(math.nan if h.lost else math.inf if h.censored else float(h.steps) for h in looked),
+        low=tuple(math.nan if h.lost else float(h.low or 0) for h in looked) if spread else (),
+        high=tuple(math.nan if h.lost else float(h.high or 0) for h in looked) if spread else (),
     )
 
 
@@ -183,17 +192,21 @@ def _lines(frame: Frame, report: Report) -> None:
     frame.text((right, y + 0.03), f"threshold {power(threshold)}", "muted", size=8, ha="right", va="bottom")
     for line in lines(report):
         if line.at <= frame.x[1]:
-            place, top = frame.at(line.at, frame.y[1])
             frame.down(line.at, line.colour, width=1.0, dashes=line.dashes)
-            beyond = line.at == max(it.at for it in lines(report))  # two labels stay clear of each other
-            side, gap = ("left", 0.03) if beyond else ("right", -0.03)
-            frame.text((place + gap, top), line.label, "muted", size=8, rotation=90, ha=side, va="top")
+
+
+def _drawn_lines(report: Report, edge: float, beyond: str) -> list[Entry]:
+    """For the key: the window and the need, and that one of them lies beyond the edge."""
+    where = {True: f" ({beyond} the picture)", False: ""}
+    return [Entry(line.label + where[line.at > edge], line.colour, line.kind) for line in lines(report)]
 
 
 def _horizons(frame: Frame, report: Report) -> None:
     """On the threshold: the horizon as a dot, or an arrow where it is censored, and its interval."""
     for name, m in report.measurements.items():
         h, colour, y = m.horizon, paint(report, name), math.log10(m.horizon.threshold)
+        if h.lost:
+            continue
         if h.low is not None and h.high is not None and not h.censored:
             frame.strokes([[frame.at(h.low, y), frame.at(h.high, y)]], colour, width=3.0, alpha=0.6)
         if h.censored:
@@ -224,9 +237,10 @@ def _beyond(report: Report) -> str:
 
 def _top(report: Report, curve: Curve, *, longest: bool) -> float:
     """Over every horizon, over the need and the window where they are not far away, and over what is censored."""
-    known = [x for x in (*curve.values, *curve.low, *curve.high, 1.0) if math.isfinite(x)]
+    known = [x for x in (*curve.values, *curve.low, *curve.high) if math.isfinite(x)]
     known += [float(_longest(report) or 0)] if longest else []
-    return 1.1 * max([*known, *(float(x) for x in needs(report).values() if x <= 4 * max(known))])
+    near = 4 * max(1.0, *known) if known else math.inf
+    return 1.1 * max([1.0, *known, *(float(x) for x in needs(report).values() if x <= near)])
 
 
 def _longest(report: Report) -> int | None:

@@ -1,7 +1,7 @@
 """Where an axis puts its ticks, and what they are called.
 
 ticks     1, 2 or 5 times a power of ten apart                   decades   whole powers of ten; between them 2 and 5
-limits    the range of what is finite, never empty
+limits    the range of what is finite, never empty             labelled  none of them where nothing is finite
 """
 
 import math
@@ -24,6 +24,11 @@ def limits(
         room = abs(low) / 10 or 0.5
         return low - room, high + room
     return low - margin * (high - low), high + margin * (high - low)
+
+
+def labelled(marked: Ticks, values: Iterable[float]) -> Ticks:
+    """The ticks of an axis for these values; none where not one of them is finite, so that there is no scale."""
+    return marked if any(map(math.isfinite, values)) else ([], [])
 
 
 def ticks(low: float, high: float, *, most: int = 6, whole: bool = False) -> Ticks:

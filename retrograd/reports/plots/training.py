@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from retrograd.reports.plots import curves
-from retrograd.reports.plots.curves import Panel, course, draw_curve, measured
+from retrograd.reports.plots.curves import Panel, course, draw_curve, extremes, measured
 from retrograd.reports.plots.frame import WIDTH, Colours, Entry, Frame, sheet, words_only
-from retrograd.reports.plots.scales import decades, limits, ticks
+from retrograd.reports.plots.scales import decades, labelled, limits, ticks
 from retrograd.reports.report import Curve, Happening, Report
-from retrograd.reports.words import number, one_line, percent
+from retrograd.reports.words import number, one_line, percent, place
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+APART = 0.16  # inches between two labels
 SPAN = 30.0  # a loss that spans more than this factor is drawn on a logarithmic axis
 LOSSES = {"loss": ("training", "end"), "validation": ("validation", "other")}
 ORDINARY = {
@@ -45,7 +46,8 @@ def loss(report: Report, colours: Colours) -> "Figure":
     y = limits(values, margin=0.04)
     figure, unit = sheet(colours), next(iter(found.values())).unit
     frame = Frame(figure, colours, box=(0.5, curves.BOTTOM, WIDTH - 0.65, 1.76), x=curves.span(report), y=y)
-    frame.yaxis(decades(*y) if log else ticks(*y), f"{unit}, log scale" if log else unit)
+    marked = labelled(decades(*y) if log else ticks(*y), values)
+    frame.yaxis(marked, f"{unit}, log scale" if log else unit)
     curves.step_axis(frame)
     _befell(frame, report)
     for name, curve in found.items():
@@ -56,7 +58,7 @@ def loss(report: Report, colours: Colours) -> "Figure":
 
 def loss_alt(report: Report) -> str:
     said = [course(f"The {LOSSES[name][0]} loss", curve) for name in LOSSES if (curve := measured(report, name))]
-    befell = [f"{one_line(h.name)} at step {h.details['step']:,}" for h in explained(report)]
+    befell = [_told(h, *place) for h, place in explained(report)]
     told = f" The run: {', '.join(befell[:4])}{' and more' if len(befell) > 4 else ''}." if befell else ""
     return " ".join(said) + told if said else "The loss was not measured."
 
@@ -64,10 +66,8 @@ def loss_alt(report: Report) -> str:
 def gradient_norm(report: Report, colours: Colours) -> "Figure":
     panels = []
     if norm := measured(report, "gradient norm"):
-        decimal = scaled(norm, lambda x: x / math.log(10))
-        y = limits((*decimal.values, *decimal.low, *decimal.high), margin=0.06)
-        panels.append(Panel("gradient norm, log", decimal, y, decades(*y, most=4), "end"))
-    if clipped := measured(report, "clipped"):
+        panels.append(_norm(norm))
+    if (clipped := measured(report, "clipped")) and (any(clipped.values) or not panels):
         panels.append(Panel("share clipped", clipped, (0, 1), ([0, 0.5, 1], ["0 %", "50 %", "100 %"]), "other"))
     if not panels:
         return words_only(colours, "The norm of the gradient was not measured.")
@@ -77,9 +77,12 @@ def gradient_norm(report: Report, colours: Colours) -> "Figure":
 def gradient_norm_alt(report: Report) -> str:
     said = []
     if norm := measured(report, "gradient norm"):
-        said.append(course("The norm of the gradient", dataclasses.replace(scaled(norm, _exp), unit="")))
+        plain = dataclasses.replace(scaled(norm, _exp), unit="")
+        said.append(course("The norm of the gradient", plain, mean="geometric mean"))
     if clipped := measured(report, "clipped"):
-        said.append(f"At step {clipped.steps[-1]:,} it is clipped in {percent(clipped.values[-1])} of the steps.")
+        later = f" at first and in {percent(clipped.values[-1])} at the end" if len(clipped.steps) > 1 else ""
+        share = f"It is clipped in {percent(clipped.values[0])} of the steps{later}."
+        said.append(share if any(clipped.values) else "It was never clipped.")
     return " ".join(said) or "The norm of the gradient was not measured."
 
 
@@ -87,8 +90,8 @@ def speed(report: Report, colours: Colours) -> "Figure":
     panels = []
     for name, colour in (("tokens per second", "end"), ("learning rate", "other")):
         if curve := measured(report, name):
-            y = (0.0, limits((0.0, *curve.values), margin=0.08)[1])
-            panels.append(Panel(name, curve, y, ticks(*y, most=4), colour))
+            y = (0.0, limits((0.0, *curve.values, *curve.high), margin=0.08)[1])
+            panels.append(Panel(name, curve, y, labelled(ticks(*y, most=5), curve.values), colour))
     if not panels:
         return words_only(colours, "Speed and learning rate were not measured.")
     return curves.stacked(report, colours, panels)
@@ -97,17 +100,36 @@ def speed(report: Report, colours: Colours) -> "Figure":
 def speed_alt(report: Report) -> str:
     said = []
     if curve := measured(report, "tokens per second"):
-        finite = [x for x in curve.values if math.isfinite(x)] or [math.nan]
-        said.append(f"Tokens per second lie between {number(min(finite))} and {number(max(finite))}.")
+        least, greatest = map(number, extremes(curve))
+        lie = f"lie between {least} and {greatest}" if least != greatest else f"are {least} throughout"
+        said.append(f"Tokens per second {lie}.")
     if curve := measured(report, "learning rate"):
         said.append(course("The learning rate", dataclasses.replace(curve, unit="")))
     return " ".join(said) or "Speed and learning rate were not measured."
 
 
-def explained(report: Report) -> list[Happening]:
-    """What befell the run at a known step of its training, after the first."""
-    steps = [(h, h.details.get("step")) for h in report.happenings if h.name not in ORDINARY]
-    return [h for h, step in steps if isinstance(step, int) and 0 < step <= curves.span(report)[1]]
+def explained(report: Report) -> list[tuple[Happening, tuple[int, int]]]:
+    """What befell the run at known steps of its training, after the first; with the first and the last of them."""
+    told = [(h, place(h)) for h in report.happenings if h.name not in ORDINARY]
+    return [(h, steps) for h, steps in told if steps and 0 < steps[0] <= curves.span(report)[1]]
+
+
+def _told(h: Happening, first: int, last: int) -> str:
+    if last > first:
+        return f"{one_line(h.name)} {h.details['steps']} steps from {first:,} to {last:,}"
+    return f"{one_line(h.name)} at step {first:,}"
+
+
+def _norm(norm: Curve) -> Panel:
+    """Its panel: of decimal logarithms, where they differ by more than one."""
+    decimal = scaled(norm, lambda x: x / math.log(10))
+    known = (*decimal.values, *decimal.low, *decimal.high)
+    low, high = limits(known, margin=0.06)
+    if high - low > 1:
+        return Panel("gradient norm, log", decimal, (low, high), decades(low, high, most=4), "end")
+    plain = scaled(norm, _exp)
+    y = limits((*plain.values, *plain.low, *plain.high), margin=0.06)
+    return Panel("gradient norm", plain, y, labelled(ticks(*y, most=5), known), "end")
 
 
 def scaled(curve: Curve, scale: Any) -> Curve:
@@ -118,24 +140,36 @@ def scaled(curve: Curve, scale: Any) -> Curve:
 
 
 def _befell(frame: Frame, report: Report) -> None:
-    """A thin line at each, with its name; those that happened close together share a label."""
+    """A thin line at each, a shade from its first to its last step, and its name.
+
+    Those that happened close together share a label, and one that the label before it says as well has none.
+    """
     labels: list[tuple[float, list[str]]] = []
-    for h in sorted(explained(report), key=lambda h: int(h.details["step"])):
-        x, _ = frame.at(h.details["step"], 0)
-        frame.down(h.details["step"], "muted", width=0.7, dashes=(3.0, 2.0))
-        if labels and x < labels[-1][0] + 0.16:
+    low, high = frame.y
+    for h, (first, last) in sorted(explained(report), key=lambda it: it[1]):
+        x, _ = frame.at(first, 0)
+        frame.down(first, "muted", width=0.7, dashes=(3.0, 2.0))
+        if last > first:
+            frame.area(
+                [frame.at(*p) for p in ((first, low), (last, low), (last, high), (first, high))], "rule", alpha=0.5
+            )
+        if labels and x < labels[-1][0] + APART:
             labels[-1][1].append(h.name)
         else:
             labels.append((x, [h.name]))
+    before = ""
     for x, names in labels:
         words = one_line(", ".join(dict.fromkeys(names)), most=32)
+        if words == before:
+            continue
+        before = words
         side, gap = ("left", 0.03) if x < frame.left + 0.2 else ("right", -0.03)  # clear of the axis
         frame.text((x + gap, frame.bottom + frame.height), words, "muted", size=8, rotation=90, ha=side, va="top")
 
 
 def _spans(values: Sequence[float]) -> bool:
     finite = [x for x in values if math.isfinite(x)]
-    return bool(finite) and len(finite) == len(values) and min(finite) > 0 and max(finite) / min(finite) > SPAN
+    return bool(finite) and -math.inf not in values and min(finite) > 0 and max(finite) / min(finite) > SPAN
 
 
 def _exp(x: float) -> float:
