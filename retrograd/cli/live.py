@@ -115,7 +115,7 @@ def plan_lines(plan: events.Planned) -> list[str]:
         f"training  {length(Budget(t.minutes, t.steps, t.epochs))}, window {t.window}, batch {t.batch}, "
         f"{t.optimizer} at {t.lr:g} ({t.schedule}), clip {t.clip_norm or t.clip_value or 'off'}",
         f"expected  first loss ln {round(math.exp(plan.first_loss))} = {plan.first_loss:.3f} nats",
-        f"horizon   {plan.start.horizon} steps at the start; {known} is {plan.need}",
+        f"horizon   {plan.start.horizon} at the start, in steps; {known} is {plan.need}",
         f"run       {plan.run.path}",
     ]
 

@@ -9,7 +9,7 @@ from retrograd.diagnosis.patient import Patient
 
 def summed_loss(patient: Patient) -> Finding | None:
     """A note beside whatever else was found: a summed loss makes a model that forgets look healthy."""
-    if not patient.horizon.summed:
+    if not patient.horizon.summed or patient.horizon.lost:
         return None
     return Finding(
         code="summed_loss",

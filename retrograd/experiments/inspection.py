@@ -10,11 +10,13 @@ import torch
 from retrograd import runs
 from retrograd.diagnosis import Finding
 from retrograd.errors import DataError, NotMeasured, RunError, UsageError
+from retrograd.experiments import logbook
 from retrograd.experiments.build import load, load_with_tokenizer
 from retrograd.experiments.measuring import load_window, measure, opinion
 from retrograd.experiments.objective import evaluate, figures
 from retrograd.experiments.reporting import subject
 from retrograd.reports import Report
+from retrograd.runs import Run
 from retrograd.tasks import language
 from retrograd.tasks.window import cut
 from retrograd.training import checkpoint
@@ -28,9 +30,16 @@ def read_report(path: str | Path) -> Report:
         raise RunError(f"{run.path} has no report yet: its status is {run.status()!r}.")
     try:
         report = Report.from_json(file.read_text(encoding="utf-8"))
-        return replace(report, status=run.status()) if report.status == "running" else report  # it may be killed by now
+        return _of_now(report, run) if report.status == "running" else report
     except UnicodeDecodeError:
         raise RunError(f"{file} is not UTF-8 text; it was cut or altered. Try retrograd diagnose.") from None
+
+
+def _of_now(report: Report, run: Run) -> Report:
+    """A run that goes on, or was killed, has logged more since its report."""
+    lines = run.metrics()
+    curves, samples, told = logbook.curves(lines), logbook.samples(lines), logbook.happenings(run)
+    return replace(report, status=run.status(), curves=curves, samples=samples, happenings=told)
 
 
 def evaluate_text(path: str | Path, texts: Sequence[str]) -> dict[str, float]:

@@ -45,7 +45,8 @@ def curves(lines: Sequence[dict[str, Any]]) -> dict[str, Curve]:
 def looked(taken: Measurement) -> dict[str, Any]:
     """A measurement as numbers of one line."""
     h = taken.horizon
-    return {"horizon": h.steps, "low": h.low, "high": h.high, "beyond": h.censored, "decay": h.decay}
+    steps, low, high = (math.nan, None, None) if h.lost else (h.steps, h.low, h.high)
+    return {"horizon": steps, "low": low, "high": high, "beyond": h.censored, "decay": h.decay}
 
 
 def samples(lines: Sequence[dict[str, Any]]) -> tuple[Sample, ...]:

@@ -8,6 +8,7 @@ import pytest
 from retrograd.errors import NonFinite
 from retrograd.experiments import keeping
 from retrograd.experiments.events import Finished, Note, Progress
+from retrograd.experiments.inspection import read_report
 from retrograd.experiments.training import resume, resuming, train, training
 from retrograd.runs import Run
 from retrograd.tasks import make_task
@@ -188,3 +189,11 @@ def test_a_damaged_checkpoint_is_set_aside_and_not_gone_back_to(plan, tmp_path, 
     assert done.status == "finished"
     assert told(run, "went back") == [("went back", 27, 20)]
     assert (run.checkpoints / "damaged-step-000030" / "model.safetensors").stat().st_size == size
+
+
+def test_a_killed_run_tells_in_its_report_all_that_it_logged(plan, tmp_path):
+    run = killed(plan, tmp_path / "run", 35)
+    report = read_report(run.path)
+    assert report.status == "killed"
+    assert report.curves["loss"].steps == (10, 20, 30)
+    assert [h.name for h in report.happenings] == ["started"]

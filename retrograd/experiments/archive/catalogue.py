@@ -50,8 +50,8 @@ class Look:
 
     name: str  # "start", "end"
     step: int
-    horizon: str
-    low: int | None  # the interval; None where the gradient outlived what was measured
+    horizon: str  # "23", ">192", or "NaN"
+    low: int | None  # the interval; None where the gradient outlived what was measured, or is no number
     high: int | None
     decay: float | None  # factor per step
 
@@ -247,6 +247,9 @@ def _horizons(facts: _Facts) -> list[Look]:
 
 def _look(name: str, measured: dict[str, Any]) -> Look:
     h = measured["horizon"]
+    after = h["steps"] + 1
+    if h["profile"][after : after + 1] == ["NaN"]:
+        return Look(name, int(measured["step"]), "NaN", None, None, float(h["decay"]))
     if h["steps"] >= h["longest"]:
         return Look(name, int(measured["step"]), f">{h['longest']}", None, None, float(h["decay"]))
     return Look(name, int(measured["step"]), str(h["steps"]), h["low"], h["high"], float(h["decay"]))

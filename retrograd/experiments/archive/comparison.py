@@ -69,7 +69,7 @@ def _caveats(data: Sequence[str | None], differ: dict[str, tuple[Any, ...]]) -> 
 
 def _conclusion(compared: Sequence[Details]) -> str | None:
     """Which horizon at the end is the longest, or that this cannot be told."""
-    last = {run.entry.path: look for run in compared if (look := _last(run))}
+    last = {run.entry.path: look for run in compared if (look := _last(run)) and look.horizon != "NaN"}
     if len(last) < 2:
         return None
     ends = {name: _interval(look) for name, look in last.items()}

@@ -36,7 +36,8 @@ def made(path: Path, *, ended: str = "", data: str = "abc", age: float = 0.0, re
 
 
 def measured(step: int, steps: int, longest: int = 48) -> dict[str, object]:
-    return {"step": step, "horizon": {"steps": steps, "longest": longest, "low": 5, "high": 9, "decay": 0.5}}
+    bounds = {"steps": steps, "longest": longest, "low": 5, "high": 9}
+    return {"step": step, "horizon": {**bounds, "decay": 0.5, "profile": [0.0] * (longest + 1)}}
 
 
 def only(folder: Path) -> catalogue.Entry:
@@ -89,6 +90,13 @@ def test_a_finished_run_shows_its_reports_figure_and_horizon(tmp_path):
     made(tmp_path / "run", ended="finished", report=report)
     entry = only(tmp_path)
     assert (entry.best, entry.horizon) == (2.25, ">48")
+
+
+def test_a_horizon_that_ended_in_nan_is_no_number(tmp_path):
+    lost = measured(20, 0)
+    lost["horizon"]["profile"][1] = "NaN"
+    made(tmp_path / "run", ended="finished", report={"measurements": {"start": measured(0, 3), "end": lost}})
+    assert only(tmp_path).horizon == "NaN"
 
 
 def test_a_run_that_goes_on_shows_the_later_of_report_and_log(tmp_path):
