@@ -95,7 +95,7 @@ class Keeper:
         if counts.sampled < tenth < 10 and (text := sample()):  # the end has a longer one of its own
             counts.sampled = tenth
             self.log(sample=text)
-        self._write(milestone=True, best=self.latest.nats if better else None)
+        self._write(milestone=math.isfinite(self.latest.nats), best=self.latest.nats if better else None)
 
     def save(self) -> None:
         """Write a checkpoint of where training stands, unless there is one."""

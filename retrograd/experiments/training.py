@@ -309,6 +309,7 @@ def _not_finite(step: Step, t: config.Training, back: Rollback) -> str:
         return f"The {step.broken} is not finite from the first step on. Try --init orthogonal or a smaller --window."
     clip = back.clip_norm(t.clip_norm)
     clipped, remedy = (f"clipped at {clip:g}", f"--lr {t.lr / 4:.2g}") if clip else ("not clipped", "--clip 1")
+    remedy = "a smaller --window" if back.tried else remedy  # smaller steps were taken, and clipped
     after = f", after {len(back.tried)} returns to earlier checkpoints" if back.tried else ""
     return (
         f"The {step.broken} stopped being finite at step {step.index}{after} (learning rate {step.lr:.3g}, gradient "

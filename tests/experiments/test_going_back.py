@@ -153,6 +153,14 @@ def test_a_loss_on_the_test_text_that_is_not_finite_is_a_failure(plan, tmp_path,
     assert "failed" in (tmp_path / "run" / "report.json").read_text()
 
 
+def test_weights_that_compute_nan_on_the_validation_text_are_no_ground_to_go_back_to(plan, tmp_path, monkeypatch):
+    real = keeping.evaluate
+    monkeypatch.setattr(keeping, "evaluate", lambda *a: replace(real(*a), nats=float("nan")))
+    run = killed(plan, tmp_path / "run", 35)
+    assert pointed(run.checkpoints).grounds == ["step-000000"]
+    assert pointed(run.checkpoints).last == "step-000030"
+
+
 def test_skipped_steps_that_follow_each_other_are_one_happening(plan, tmp_path, broken):
     broken(Run(tmp_path / "run"), range(25, 28))
     done = train(plan, out=tmp_path / "run")
