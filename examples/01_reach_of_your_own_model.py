@@ -31,8 +31,9 @@ def losses(m: nn.Module) -> torch.Tensor:
     return each.transpose(0, 1)
 
 
-trace = rg.record(model, losses)
-horizon = rg.horizon(rg.reach(trace))
+report = rg.diagnose(model, losses, need=100)
+horizon = report.horizon
 print(f"The gradient reaches {horizon} steps back and changes by a factor of {horizon.decay:.2f} with each step.")
-for finding in rg.diagnose(horizon, rg.saturation(trace), need=100):
+for finding in report.findings:
     print(finding.message)
+print(report)  # all of it, as text; report.to_html("report.html") is the page

@@ -18,7 +18,7 @@ def recall(init: str) -> None:
     )
     start = result.report.measurements["start"]
     print(f"{init}: horizon {start.horizon} at the start, {result.test.accuracy:.0%} right after {result.steps} steps")
-    for finding in rg.diagnose(start.horizon, start.saturation, need=GAP):
+    for finding in rg.judge(start.horizon, start.saturation, need=GAP):
         print(f"  at the start: {finding.message}")
 
 

@@ -4,8 +4,8 @@
 
     result = rg.train(rg.make_config({"data": {"train": ["notes.txt"]}}))     a run folder, its figures, its report
     model = rg.load(result.run.path)                                      an nn.Module
-    trace = rg.record(any_module, lambda m: per_step_losses(m))           states and gradients at every step
-    rg.horizon(rg.reach(trace)).display                                   how many steps back the gradient counts
+    report = rg.diagnose(any_module, loss, need=200)                      how far back it reaches, what is wrong
+    trace = rg.record(any_module, loss)                                   states and gradients at every step
 
 Names are loaded when they are first used: `import retrograd` does not import torch.
 """
@@ -40,10 +40,13 @@ if TYPE_CHECKING:
     from retrograd.config import make as make_config  # noqa: F401
     from retrograd.diagnosis import RULES as RULES
     from retrograd.diagnosis import Finding as Finding
-    from retrograd.diagnosis import diagnose as diagnose
+    from retrograd.diagnosis import judge as judge
     from retrograd.errors import RetrogradError as RetrogradError
     from retrograd.experiments.build import load as load
     from retrograd.experiments.build import to_torch as to_torch
+    from retrograd.experiments.examination import assert_horizon as assert_horizon
+    from retrograd.experiments.examination import diagnose as diagnose
+    from retrograd.experiments.fixing import fix as fix
     from retrograd.experiments.generation import generate as generate
     from retrograd.experiments.training import resume as resume
     from retrograd.experiments.training import train as train
@@ -89,10 +92,13 @@ _HOME = {
     "make_config": "config:make",
     "RULES": "diagnosis",
     "Finding": "diagnosis",
-    "diagnose": "diagnosis",
+    "judge": "diagnosis",
     "RetrogradError": "errors",
     "load": "experiments.build",
     "to_torch": "experiments.build",
+    "assert_horizon": "experiments.examination",
+    "diagnose": "experiments.examination",
+    "fix": "experiments.fixing",
     "generate": "experiments.generation",
     "resume": "experiments.training",
     "train": "experiments.training",

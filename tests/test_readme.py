@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_commands import MODEL
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -19,6 +21,7 @@ def desk(tmp_path, text):
     """A folder with the files that the README names."""
     (tmp_path / "notes.txt").write_text(text.read_text())
     (tmp_path / "other.txt").write_text(text.read_text()[:500])
+    (tmp_path / "model.py").write_text(MODEL)
     return tmp_path
 
 

@@ -1,21 +1,57 @@
-"""retrograd diagnose RUN: measure a trained model again and say what is wrong, with its number and remedy."""
+"""retrograd diagnose RUN, or FILE.py:FUNCTION: measure a model and say what is wrong, with its number and remedy."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from retrograd.reports import Report
+
+FOUND = 3  # the exit code where something is wrong
+
 
 def diagnose(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    need: Annotated[int | None, typer.Option(help="Steps that the task must look back; else the window.")] = None,
+    model: Annotated[
+        str, typer.Argument(metavar="RUN|FILE.py:FUNCTION", help="A run, or a function that returns (model, loss).")
+    ],
+    need: Annotated[int | None, typer.Option(help="Steps that the task must look back.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the page.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what --html would write.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The report as JSON on stdout.")] = False,
 ) -> None:
-    """Measure the gradient's reach in a trained model, and say what is wrong."""
-    import shutil
+    """Measure how far back the gradient reaches, and say what is wrong.
 
-    from retrograd.experiments.inspection import diagnose_run
+    The exit code is 3 where a problem was found. Without --need a run is held against its window and another model
+    against the length of its sequence; that it does not reach so far is then a note, and no problem.
+    """
+    import shutil
+    import sys
+
     from retrograd.reports.text import page
 
-    found = diagnose_run(run, need=need)
-    print(found.to_json() if json else page(found, width=shutil.get_terminal_size().columns))
+    found = _report(model, need)
+    if html:
+        from retrograd.reports.html import write
+
+        print(f"Wrote {write(found, html, run=model, force=force)}.", file=sys.stderr if json else sys.stdout)
+    if json:
+        print(found.to_json())
+    elif not html:
+        print(page(found, width=shutil.get_terminal_size().columns))
+    if any(finding.severity == "problem" for finding in found.findings):
+        raise typer.Exit(FOUND)
+
+
+def _report(name: str, need: int | None) -> "Report":
+    from retrograd.cli import target
+
+    if not target.is_target(name):
+        from retrograd.experiments.inspection import diagnose_run
+
+        return diagnose_run(name, need=need)
+    from retrograd.experiments.examination import diagnose as examine
+
+    model, loss = target.load(name)
+    with target.telling(Path(name.rpartition(":")[0])):
+        return examine(model, loss, need=need)

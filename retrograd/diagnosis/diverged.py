@@ -21,7 +21,7 @@ def diverged(patient: Patient) -> Finding | None:
         severity="problem",
         message=(
             f"The validation loss is {loss:.4g} nats at best; a guess among all types costs {guess:.4g}. The training "
-            f"diverged. Try {remedy.option}, and a lower learning rate."
+            f"diverged. Try {patient.advice(remedy)}, and a lower learning rate."
         ),
         evidence={"loss": loss, "guess": guess},
         remedy=remedy,

@@ -30,7 +30,7 @@ def _growing(patient: Patient) -> Finding | None:
         severity="problem",
         message=(
             f"The gradient grows {h.decay:.3g}-fold with each step back{_between(patient)}, "
-            f"{_power_of_ten(power)} over {patient.lags} steps. Try {remedy.option}."
+            f"{_power_of_ten(power)} over {patient.lags} steps. Try {patient.advice(remedy)}."
         ),
         evidence={
             "decay": h.decay,
@@ -51,7 +51,7 @@ def _broken(patient: Patient) -> Finding:
     return Finding(
         code="exploding",
         severity="problem",
-        message=f"The gradient is not finite {where}. Try {remedy.option}, and a lower learning rate.",
+        message=f"The gradient is not finite {where}. Try {patient.advice(remedy)}, and a lower learning rate.",
         evidence={"first lag that is not finite": first},
         remedy=remedy,
     )

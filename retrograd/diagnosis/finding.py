@@ -15,6 +15,15 @@ OPTIONS = {
 }
 
 
+CALLS = {
+    "forget_bias": 'rg.initialise_(model, "forget_bias={bias:g}")',
+    "chrono": 'rg.initialise_(model, "chrono={longest:g}")',
+    "orthogonal": 'rg.initialise_(model, "orthogonal")',
+    "identity": 'rg.initialise_(model, "identity") with nonlinearity="relu"',
+    "clip_norm": "torch.nn.utils.clip_grad_norm_(model.parameters(), {norm:g})",
+}
+
+
 @dataclass(frozen=True)
 class Remedy:
     """A change by name, with its arguments.
@@ -30,6 +39,11 @@ class Remedy:
     def option(self) -> str:
         """As it is written on the command line."""
         return OPTIONS[self.name].format(**self.arguments)
+
+    @property
+    def call(self) -> str:
+        """As it is written in Python, for a model of one's own."""
+        return CALLS[self.name].format(**self.arguments)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from retrograd.diagnosis.finding import Remedy
 from retrograd.measures import Horizon, LayerSaturation, Saturation
 
 KEEPING = {"f": "forget", "z": "update"}  # the gate that keeps the state, by its letter
@@ -13,13 +14,18 @@ class Patient:
 
     horizon: Horizon
     need: int  # steps that the gradient has to reach back
-    assumed: bool = False  # is the need only supposed, from the window?
+    assumed: str | None = None  # what the need is only supposed from: "the window"
     saturation: Saturation | None = None
     init: str | None = None  # how it was started: a remedy already taken is not named again
     window: int | None = None  # the steps of truncated training: no gradient goes further
     cell: str | None = None  # "elman", "gru", "lstm", "additive"; None if the layers do not agree
     loss: float | None = None  # the best validation loss of its training, nats per target
     guess: float | None = None  # ... and that of answering by chance
+    foreign: bool = False  # somebody's own model, which no command line trains
+
+    def advice(self, remedy: Remedy) -> str:
+        """How the remedy is written where this model is trained."""
+        return remedy.call if self.foreign else remedy.option
 
     @property
     def lags(self) -> int:

@@ -40,13 +40,13 @@ def vanishing(patient: Patient) -> Finding | None:
 def _message(patient: Patient, remedy: Remedy | None) -> str:
     h = patient.horizon
     steps = f"{h.steps} step" + ("" if h.steps == 1 else "s")
-    wants = f"the window is {patient.need}" if patient.assumed else f"the task needs {patient.need}"
+    wants = f"{patient.assumed} is {patient.need}" if patient.assumed else f"the task needs {patient.need}"
     gate = ""
     if patient.keeping:
         gate = f" The {patient.keeping[0]} gates average {patient.keeping[1]:.2f}."
-    if_so = "If the task needs the whole window, try" if patient.assumed else "Try"
+    if_so = "If the task needs all of it, try" if patient.assumed else "Try"
     longer = f" and --window {patient.need}" if patient.window and patient.window < patient.need else ""
-    advice = f" {if_so} {remedy.option}{longer}." if remedy else ""
+    advice = f" {if_so} {patient.advice(remedy)}{longer}." if remedy else ""
     return f"The gradient reaches {steps} back; {wants}.{gate}{advice}"
 
 

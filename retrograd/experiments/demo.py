@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from retrograd import config, runs
-from retrograd.diagnosis import diagnose
+from retrograd.diagnosis import judge
 from retrograd.errors import DataError
 from retrograd.experiments.events import Event, Finished, Progress
 from retrograd.experiments.training import training
@@ -75,7 +75,7 @@ def recall(gap: int, init: str, *, seed: int = 1) -> config.Config:
 def remedy(result: Finished) -> str:
     """The start that the first finding about the untrained model names, such as "forget_bias=3.7"."""
     start, gap = result.report.measurements["start"], result.run.config().recall.gap
-    named = [finding.remedy for finding in diagnose(start.horizon, start.saturation, need=gap) if finding.remedy]
+    named = [finding.remedy for finding in judge(start.horizon, start.saturation, need=gap) if finding.remedy]
     return named[0].option.removeprefix("--init ") if named else "default"
 
 

@@ -85,5 +85,5 @@ def diagnose_run(path: str | Path, *, need: int | None = None) -> Report:
         subject=subject(settings, model, need, known=known),
         measurements={"now": measured},
         findings=findings,
-        figures={},
+        status="measured",
     )

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
 from retrograd import config
-from retrograd.diagnosis import Finding, diagnose
+from retrograd.diagnosis import Finding, judge
 from retrograd.errors import RunError
 from retrograd.experiments.objective import losses
 from retrograd.measures import contributions, horizon, reach, saturation, spectrum
@@ -94,12 +94,12 @@ def opinion(
     loss: float | None = None,
     guess: float | None = None,
 ) -> tuple[Finding, ...]:
-    """The findings about one measurement, for a task that must reach `need` steps back; see `diagnose`."""
-    return diagnose(
+    """The findings about one measurement, for a task that must reach `need` steps back; see `judge`."""
+    return judge(
         measured.horizon,
         measured.saturation,
         need=need,
-        assumed=not known,
+        assumed=None if known else "the window",
         cell=settings.model.cell,
         init=settings.model.init,
         window=settings.training.window if settings.task == "language" else None,

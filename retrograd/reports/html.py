@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from retrograd import runs
 from retrograd.config import flat
 from retrograd.diagnosis import Finding, Remedy
+from retrograd.diagnosis.finding import OPTIONS
 from retrograd.errors import UsageError
 from retrograd.reports import words
 from retrograd.reports.plots import FIGURES, eigenvalues, gates
@@ -29,6 +30,7 @@ GENERATOR = '<meta name="generator" content="Retrograd">'  # how a page of ours 
 REFRESH = 60  # seconds, while the run goes on
 PLACEHOLDER = "RUN"  # in commands, where the run's folder is not known
 STATUS = {
+    "measured": "One look at a model as it stands.",
     "running": "Training goes on, as of {now}, step {step:,}; this page is read again every minute.",
     "finished": "Training has finished, after {step:,} steps.",
     "preempted": "Training was preempted at step {step:,}; {resume} goes on from there.",
@@ -40,6 +42,8 @@ STATUS = {
 
 class Verdict(NamedTuple):
     finding: Finding
+    remedy: str  # as it is written where the model is trained
+    proof: str  # what the commands do
     commands: tuple[str, ...]  # that prove the remedy
 
 
@@ -61,7 +65,7 @@ def page(report: Report, *, run: str = "", now: float | None = None) -> str:
         status=_status(report, run, time.time() if now is None else now),
         palette={"light": LIGHT, "dark": DARK},
         keys=list(_keys(report)),
-        verdicts=[Verdict(f, _proof(f.remedy, run)) for f in report.findings],
+        verdicts=[_verdict(f, report, run) for f in report.findings],
         fine=words.fault_free(report) if report.measurements else "",
         measured=_measured_at(report),
         pictures=pictures,
@@ -132,7 +136,7 @@ def _status(report: Report, run: str, now: float) -> str:
 def _measured_at(report: Report) -> str:
     """When what the verdicts rest on was measured, where that is not the end of training."""
     found = [m.step for m in report.measurements.values()]
-    if not found or report.status == "finished":
+    if not found or report.status in words.SETTLED:
         return ""
     return f"Measured at step {found[-1]:,}{'' if found[-1] else ', before training'}."
 
@@ -160,19 +164,24 @@ def _keys(report: Report) -> Iterator[tuple[str, str, str]]:
         yield name, words.number(x), ""
 
 
-def _proof(remedy: Remedy | None, run: str) -> tuple[str, ...]:
+def _verdict(finding: Finding, report: Report, run: str) -> Verdict:
+    remedy, prove = finding.remedy, "To prove it" if finding.severity == "problem" else "If the task needs it"
+    if remedy is None or remedy.name not in OPTIONS:  # one that a later version has
+        return Verdict(finding, "", "", ())
+    if report.foreign:
+        need = report.subject.get("need")
+        again = f"rg.diagnose(model, loss, need={need})"
+        return Verdict(finding, remedy.call, f"{prove}, apply it and measure again:", (remedy.call, again))
+    return Verdict(finding, remedy.option, f"{prove}, train again with it and compare:", _proof(remedy, run))
+
+
+def _proof(remedy: Remedy, run: str) -> tuple[str, ...]:
     """The commands that train again with the remedy and set both runs side by side."""
-    if remedy is None:
-        return ()
     folder = _folder(run)
     other = f"{folder}-{remedy.name}"
-    try:
-        option = remedy.option
-    except KeyError:  # a remedy that a later version has
-        return ()
     config, both = shlex.quote(f"{folder}/config.toml"), f"{shlex.quote(folder)} {shlex.quote(other)}"
     return (
-        f"retrograd train --config {config} {option} --out {shlex.quote(other)}",
+        f"retrograd train --config {config} {remedy.option} --out {shlex.quote(other)}",
         f"retrograd runs compare {both}",
     )
 

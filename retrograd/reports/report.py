@@ -6,11 +6,13 @@ JSON has no NaN and no infinity. Here both are data, and are written by name: "N
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrograd import runs
 from retrograd.diagnosis import Finding
-from retrograd.errors import RunError
+from retrograd.errors import NotMeasured, RunError
 from retrograd.measures import Contributions, Horizon, Saturation, Spectrum
 
 if TYPE_CHECKING:
@@ -58,9 +60,12 @@ class Happening:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """All of one run, or of one look at a model; what was not done is empty."""
+    """All of one run, or of one look at a model; what was not done is empty.
+
+    Printed it is a page of text, in a notebook a page with pictures and without scripts.
+    """
 
     title: str
     subject: dict[str, str | int | float | None]  # what was measured: model, cell, parameters, window
@@ -68,17 +73,45 @@ class Report:
     findings: tuple[Finding, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)  # how well it does: nats, perplexity, bits
     samples: tuple[Sample, ...] = ()
-    status: str = "finished"  # or "running", "preempted", "failed"
+    status: str = "finished"  # or "running", "preempted", "failed", "killed"; "measured": one look, and no training
     curves: dict[str, Curve] = field(default_factory=dict)  # "loss", "validation", "gradient norm", "horizon" ...
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     happenings: tuple[Happening, ...] = ()
+    foreign: bool = False  # is it about somebody's own model, which no command line trains?
     schema: int = SCHEMA
 
     @property
     def sample(self) -> str:
         """The last thing that the model wrote."""
         return self.samples[-1].text if self.samples else ""
+
+    @property
+    def horizon(self) -> Horizon:
+        """The last one measured. Raises NotMeasured where none was."""
+        if not self.measurements:
+            raise NotMeasured(f"The report on {self.title} holds no measurement.")
+        return list(self.measurements.values())[-1].horizon
+
+    def __repr__(self) -> str:
+        from retrograd.reports.text import page
+
+        return page(self)
+
+    def _repr_html_(self) -> str:
+        """In a frame of its own, so that its style is not the notebook's."""
+        from retrograd.reports.html import page
+
+        return (
+            f'<iframe sandbox srcdoc="{escape(page(self))}" style="width: 100%; height: 48em; border: 0" '
+            f'title="{escape(self.title)}"></iframe>'
+        )
+
+    def to_html(self, file: str | Path, *, force: bool = False) -> Path:
+        """Write the page. Raises UsageError where another file is, unless it may be written over."""
+        from retrograd.reports.html import write
+
+        return write(self, file, force=force)
 
     def to_json(self) -> str:
         return runs.to_json(asdict(self), indent=1)

@@ -103,6 +103,9 @@ def ended(report: Report) -> Happening | None:
     return report.happenings[-1] if report.happenings and report.happenings[-1].name == report.status else None
 
 
+SETTLED = ("finished", "measured")  # what was measured is all that there is to measure
+
+
 def fault_free(report: Report) -> str:
     """What may be said of a report without findings, and of when."""
     if not report.measurements:
@@ -110,7 +113,7 @@ def fault_free(report: Report) -> str:
     last = list(report.measurements.values())[-1]
     if not last.horizon.finite:
         return "None, but the gradient is not finite."
-    when = "" if report.status == "finished" else f" at step {last.step:,}{'' if last.step else ', before training'}"
+    when = "" if report.status in SETTLED else f" at step {last.step:,}{'' if last.step else ', before training'}"
     return f"None{when}: nothing vanishes or explodes within the steps that were measured."
 
 

@@ -183,6 +183,7 @@ def both(first: Damage, second: Damage) -> Damage:
 LSTM = nn.LSTM(8, 16)
 STATE = {name: p.detach() for name, p in LSTM.named_parameters()}
 NAN = STATE | {"bias_ih_l0": torch.full((64,), torch.nan)}
+THEIRS = "import torch\nX = torch.ones(9, 2)\ndef make():\n return torch.nn.Linear(2, 2), lambda m: "
 TRAIN = "train good.txt --hidden 16 --set model.embedding=8"
 PT, SAFETENSORS = f"{TRAIN} --weights w.pt", f"{TRAIN} --weights w.safetensors"
 RESUME = "train --resume stopped"
@@ -286,6 +287,34 @@ TABLE = [
     ("evaluate on nothing", None, "evaluate run none.txt", 2, "No text file is at none.txt"),
     ("evaluate on an empty text", None, "evaluate run empty.txt", 2, "is empty"),
     ("evaluate on what is not UTF-8", None, "evaluate run latin.txt", 2, "is not UTF-8 text"),
+    ("no such file of a model", None, "diagnose none.py:make", 2, "No file is at none.py; expected FILE.py:FUNCTION"),
+    ("a model without a function", put("m.py", "x = 1"), "diagnose m.py", 2, "m.py names no function"),
+    ("no such function", put("m.py", "def made(): pass"), "diagnose m.py:make", 2, "the nearest is 'made'"),
+    ("a function that gives nothing", put("m.py", "def make(): pass"), "diagnose m.py:make", 2, "got NoneType"),
+    (
+        "a function that gives one thing",
+        put("m.py", "def make(): return [1]"),
+        "diagnose m.py:make",
+        2,
+        "got list of int",
+    ),
+    ("a file that is no Python", put("m.py", "\nx ="), "diagnose m.py:make", 1, "m.py, line 2 raised SyntaxError"),
+    (
+        "a function that raises",
+        put("m.py", "def make():\n 1/0"),
+        "diagnose m.py:make",
+        1,
+        "m.py, line 2 raised ZeroDiv",
+    ),
+    (
+        "a loss that raises",
+        put("m.py", THEIRS + "1/0"),
+        "diagnose m.py:make",
+        1,
+        "m.py, line 4 raised ZeroDivisionError",
+    ),
+    ("a loss that is a list", put("m.py", THEIRS + "[1]"), "diagnose m.py:make", 1, "must be a tensor"),
+    ("a model without recurrence", put("m.py", THEIRS + "m(X).sum(1)"), "diagnose m.py:make", 1, "there is no state"),
     ("a need of nothing", None, "diagnose run --need 0", 2, "--need is a number of steps"),
     ("the page over a text", None, "report run --html good.txt", 2, "write over it with --force"),
     ("the page over a folder", None, "report run --html folder", 2, "is a folder"),

@@ -110,6 +110,32 @@ def test_diagnose_takes_the_need_of_the_task(trained, tmp_path):
     assert "vanishing" in codes
 
 
+MODEL = """
+import torch
+from torch import nn
+
+def make():
+    torch.manual_seed(0)
+    rnn, head, x = nn.RNN(4, 32), nn.Linear(32, 1), torch.randn(80, 3, 4)
+    model = nn.ModuleDict({"rnn": rnn, "head": head})
+    return model, lambda m: m["head"](m["rnn"](x)[0]).squeeze(-1).square()
+"""
+
+
+def test_diagnose_takes_anybodys_model_and_tells_by_its_exit_code(tmp_path):
+    (tmp_path / "model.py").write_text(MODEL)
+    note = retrograd("diagnose", "model.py:make", cwd=tmp_path)
+    assert (note.returncode, note.stderr) == (0, "")
+    assert "note: The gradient reaches" in note.stdout
+    found = retrograd("diagnose", "model.py:make", "--need", "50", "--json", "--html", "page.html", cwd=tmp_path)
+    assert found.returncode == 3
+    assert found.stderr == "Wrote page.html.\n"
+    [finding] = json.loads(found.stdout)["findings"]
+    assert (finding["code"], finding["severity"]) == ("vanishing", "problem")
+    assert "rg.initialise_(model" in (tmp_path / "page.html").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.py", "page.html"]
+
+
 def test_diagnose_does_not_judge_what_its_slice_cannot_show(text, tmp_path):
     flags = ["--cell", "additive", "--hidden", "8", "--window", "16", "--steps", "2", "--out", "run"]
     assert retrograd("train", str(text), *flags, cwd=tmp_path).returncode == 0

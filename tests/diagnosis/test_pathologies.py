@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from retrograd.diagnosis import RULES, diagnose
+from retrograd.diagnosis import RULES, judge
 from retrograd.measures import horizon, reach
 from retrograd.trace import record
 from tests.pathologies import CASES, NEED, measured
@@ -14,7 +14,7 @@ from tests.pathologies import CASES, NEED, measured
 
 @cache
 def found(name, who):
-    return diagnose(*measured(getattr(CASES[name], who)), need=NEED)
+    return judge(*measured(getattr(CASES[name], who)), need=NEED)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -42,7 +42,7 @@ def test_a_loss_summed_over_steps_is_told_apart_from_one_on_the_last_step(layers
 
     def codes(loss):
         h = horizon(reach(record(gru, loss)))
-        return [finding.code for finding in diagnose(h, need=20)]
+        return [finding.code for finding in judge(h, need=20)]
 
     assert codes(lambda m: m(x)[0].sum()) == ["summed_loss"]
     assert "summed_loss" not in codes(lambda m: m(x)[0][-1].sum())

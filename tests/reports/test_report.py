@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from retrograd.diagnosis import diagnose
+from retrograd.diagnosis import judge
 from retrograd.errors import RunError
 from retrograd.measures import horizon, reach, saturation
 from retrograd.reports import SCHEMA, Measurement, Report, Sample
@@ -25,7 +25,7 @@ def example():
         title="notes lstm",
         subject={"cell": "lstm", "window": 60, "dropout": 0.5, "need": None},
         measurements={"start": Measurement(0, h, s), "end": Measurement(1200, h)},
-        findings=diagnose(h, s, need=60),
+        findings=judge(h, s, need=60),
         figures={"test nats": 1.5234, "perplexity": math.inf},
         samples=(Sample(30, "NaN\nis a word"),),
     )

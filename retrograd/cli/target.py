@@ -1,0 +1,77 @@
+"""Somebody's model, named on the command line: FILE.py:FUNCTION, a function that returns (model, loss).
+
+Only what is named there is run, and only because it is named there: no config and no run holds such a name.
+"""
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from retrograd.errors import RetrogradError, UsageError, nearest
+
+
+def is_target(name: str) -> bool:
+    """Is it FILE.py:FUNCTION, and not a run's folder?"""
+    return name.rpartition(":")[0].endswith(".py") or name.endswith(".py")
+
+
+def load(name: str) -> tuple[Any, Callable[[Any], Any]]:
+    """The model and the loss. Raises UsageError where the file, the function or what it returns is not as expected."""
+    file, colon, function = name.rpartition(":")
+    if not colon or not function:
+        raise UsageError(f"{name} names no function; expected FILE.py:FUNCTION, a function that returns (model, loss).")
+    module = _imported(Path(file))
+    make = getattr(module, function, None)
+    if not callable(make):
+        near = nearest(function, [key for key, value in vars(module).items() if callable(value)])
+        hint = f"the nearest is {near!r}" if near else "it must be defined at the top level"
+        raise UsageError(f"{file} has no function {function!r}; {hint}.")
+    with telling(Path(file)):
+        made = make()
+    if not (isinstance(made, tuple | list) and len(made) == 2 and callable(made[0]) and callable(made[1])):
+        raise UsageError(f"{name} must return (model, loss), where loss(model) gives the losses; got {_kind(made)}.")
+    return made[0], made[1]
+
+
+@contextmanager
+def telling(file: Path) -> Iterator[None]:
+    """What their code raises is one sentence, with its line."""
+    try:
+        yield
+    except RetrogradError:
+        raise
+    except Exception as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file.absolute()]
+        line = lines[-1] if lines else getattr(error, "lineno", None)
+        where = f", line {line}" if line else ""
+        raise RetrogradError(f"{file}{where} raised {type(error).__name__}: {error}.") from None
+
+
+def _imported(file: Path) -> ModuleType:
+    if not file.is_file():
+        raise UsageError(f"No file is at {file}; expected FILE.py:FUNCTION, a function that returns (model, loss).")
+    path = file.absolute()
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))  # its own neighbours can be imported, as when it is run
+    sys.modules[path.stem] = module
+    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # their folder is left as it was
+    try:
+        with telling(file):
+            spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = written
+    return module
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__} of {', '.join(type(item).__name__ for item in value) or 'nothing'}"
+    return type(value).__name__

@@ -1,0 +1,238 @@
+"""Anybody's model, diagnosed in one line and left as it was."""
+
+import copy
+import random
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import retrograd as rg
+from retrograd.errors import NotMeasured, UsageError
+from retrograd.experiments.examination import assert_horizon, diagnose
+from retrograd.measures import horizon, reach
+from retrograd.trace import record
+
+T, B, V = 200, 8, 12
+SYSTEM = random.SystemRandom()  # no seed reaches it
+
+
+class Recall(nn.Module):
+    """Asked at the end for the first token, as in the project's first example of what no monitor sees."""
+
+    def __init__(self, kind=nn.RNN, **options) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(V, 16)
+        self.rnn = kind(16, 64, **options)
+        self.head = nn.Linear(64, V)
+
+    def forward(self, tokens):
+        return self.head(self.rnn(self.embedding(tokens))[0])
+
+
+@pytest.fixture
+def tokens():
+    torch.manual_seed(0)
+    return torch.randint(V, (T, B))
+
+
+def last(tokens):
+    return lambda model: F.cross_entropy(model(tokens)[-1], tokens[0])
+
+
+def each(tokens):
+    """The loss of every step: name the token before."""
+    before = tokens.roll(1, 0)
+    return lambda model: F.cross_entropy(model(tokens).transpose(1, 2), before, reduction="none")
+
+
+def test_what_no_monitor_sees_is_one_line(tokens):
+    torch.manual_seed(1)
+    model, loss = Recall(), last(tokens)
+    report = diagnose(model, loss, need=T)
+    (finding,) = report.findings
+    assert (finding.code, finding.severity, finding.evidence["need"]) == ("vanishing", "problem", T)
+    assert finding.message.endswith('Try rg.initialise_(model, "orthogonal").')
+    assert report.horizon.steps < 20
+    loss(model).backward()
+    assert model.rnn.weight_hh_l0.grad.norm() > 0.01, "which looks healthy"
+
+
+def test_the_remedy_that_it_names_is_measured_to_reach_further(tokens):
+    torch.manual_seed(1)
+    model, loss = Recall(nn.LSTM), last(tokens)
+    before = diagnose(model, loss, need=T)
+    call = before.findings[0].remedy.call
+    exec(call, {"rg": rg, "model": model})
+    assert diagnose(model, loss, need=T).horizon.steps > 5 * before.horizon.steps
+
+
+def test_it_says_what_record_and_the_measures_say(tokens):
+    torch.manual_seed(1)
+    model, loss = Recall(nn.GRU, num_layers=2), each(tokens)
+    report, trace = diagnose(model, loss), record(model, loss)
+    assert report.horizon == horizon(reach(trace))
+    assert report.measurements["now"].contributions is not None
+    assert report.subject["layers"] == "rnn.l0 gru 64, rnn.l1 gru 64"
+    assert report.subject["losses"] == "one a step"
+    assert "replayed loss differs by" not in report.subject
+
+
+def test_without_a_need_the_verdict_is_a_note(tokens):
+    torch.manual_seed(1)
+    (finding,) = diagnose(Recall(), each(tokens)).findings
+    assert finding.severity == "note"
+    assert "the length of the sequence is 200. If the task needs all of it, try rg.initialise_" in finding.message
+
+
+def test_a_sequence_that_is_too_short_to_tell_is_no_verdict(tokens):
+    torch.manual_seed(1)
+    model = Recall(nn.LSTM)
+    rg.initialise_(model, "forget_bias=9")
+    with pytest.raises(
+        NotMeasured, match=r"outlives the 200 steps that this sequence can show, so whether it reaches 900"
+    ):
+        diagnose(model, each(tokens), need=900)
+    assert diagnose(Recall(), each(tokens), need=900).findings[0].code == "vanishing"
+
+
+class Restless(Recall):
+    """It drops out, counts its calls, keeps its state and has a hook."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.LSTM, num_layers=2, dropout=0.5)
+        self.calls, self.state = 0, None
+        self.register_buffer("seen", torch.zeros(1))
+        self.register_forward_hook(lambda *_: None)
+
+    def forward(self, tokens):
+        self.calls += 1
+        self.seen += 1
+        out, self.state = self.rnn(self.embedding(tokens))
+        return self.head(out)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_and_the_random_numbers_are_left_as_they_were(tokens, fails):
+    torch.manual_seed(1)
+    model = Restless().train()
+    each(tokens)(model).sum().backward()
+    before = copy.deepcopy(model.state_dict())
+    gradients = [p.grad.clone() for p in model.parameters()]
+    state, calls, hooks = model.state, model.calls, len(model._forward_hooks)
+    rng, python = torch.get_rng_state(), random.getstate()
+
+    def loss(m):
+        value = each(tokens)(m)
+        if fails and torch.is_grad_enabled():
+            raise KeyError("half-way")
+        return value
+
+    if fails:
+        with pytest.raises(KeyError, match="half-way"):
+            diagnose(model, loss)
+    else:
+        diagnose(model, loss)
+    assert all(torch.equal(before[name], x) for name, x in model.state_dict().items())
+    assert all(torch.equal(g, p.grad) for g, p in zip(gradients, model.parameters(), strict=True))
+    assert (model.state is state, model.calls, len(model._forward_hooks), model.training) == (True, calls, hooks, True)
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert random.getstate() == python
+    assert "forward" not in vars(model.rnn)
+
+
+def test_dropout_is_the_same_in_all_three_calls(tokens):
+    torch.manual_seed(1)
+    model = Recall(nn.LSTM, num_layers=2, dropout=0.5).train()
+    report = diagnose(model, each(tokens))
+    assert report.subject["mode"] == "training"
+    assert "replayed loss differs by" not in report.subject
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (lambda m: m(torch.zeros(9, 1, dtype=torch.long)).sum() * SYSTEM.random(), "is another one each time"),
+        (lambda m: [m(torch.zeros(5, 2, dtype=torch.long)).sum()], "must be a tensor, .*; got list"),
+        (lambda m: 1.0, "must be a tensor, .*; got float"),
+        (lambda m: torch.ones(5, 2, requires_grad=True) * 2, r"No nn.RNN, nn.GRU, nn.LSTM or Stack ran"),
+        (lambda m: m(torch.zeros(5, 2, dtype=torch.long)).detach().sum(), "carries no gradient"),
+        (lambda m: m(torch.zeros(5, 2, dtype=torch.long)), r"must be \(time, batch\), \(time,\) or a single number"),
+    ],
+)
+def test_a_loss_that_cannot_be_followed_is_refused_with_the_reason(loss, sentence):
+    with pytest.raises(NotMeasured, match=sentence):
+        diagnose(Recall(), loss)
+
+
+def test_a_model_without_recurrence_and_a_need_of_nothing_are_refused():
+    model, x = nn.Linear(3, 3), torch.randn(9, 2, 3)
+    with pytest.raises(NotMeasured, match="there is no state"):
+        diagnose(model, lambda m: m(x).sum(-1))
+    with pytest.raises(UsageError, match="at least 1; got 0"):
+        diagnose(model, lambda m: m(x).sum(-1), need=0)
+
+
+def test_a_horizon_can_be_asserted(tokens):
+    torch.manual_seed(1)
+    model = Recall(nn.LSTM)
+    assert assert_horizon(model, last(tokens), at_least=10).horizon.steps >= 10
+    with pytest.raises(
+        AssertionError, match=r"horizon is \d+ \(\d+ to \d+\) steps, expected at least 150. The gradient"
+    ):
+        assert_horizon(model, last(tokens), at_least=150)
+    rg.initialise_(model, "forget_bias=9")
+    assert assert_horizon(model, last(tokens), at_least=150).horizon.censored
+
+
+def test_the_report_shows_itself(tokens, tmp_path):
+    torch.manual_seed(1)
+    report = diagnose(Recall(), last(tokens), need=T)
+    assert repr(report) == str(report)
+    assert "How far back the gradient reaches" in repr(report)
+    assert "problem: The gradient reaches" in repr(report)
+    shown = report._repr_html_()
+    assert shown.startswith("<iframe sandbox")
+    assert "<script" not in shown
+    page = report.to_html(tmp_path / "page.html").read_text()
+    assert "rg.initialise_(model, &#34;orthogonal&#34;)" in page or 'rg.initialise_(model, "orthogonal")' in page
+    (tmp_path / "other.html").write_text("mine")
+    with pytest.raises(UsageError, match="no page of Retrograd's"):
+        report.to_html(tmp_path / "other.html")
+
+
+def test_a_remedy_is_applied_measured_and_taken_back(tokens):
+    torch.manual_seed(1)
+    model, loss = Recall(nn.LSTM), last(tokens)
+    weights, rng = [p.clone() for p in model.parameters()], torch.get_rng_state()
+    fixed = rg.fix(model, loss, "forget-bias", 9.0, need=150)
+    assert [f.code for f in fixed.before.findings] == ["vanishing"]
+    assert fixed.after.findings == ()
+    assert fixed.gained == fixed.after.horizon.steps - fixed.before.horizon.steps > 100
+    assert fixed.told_apart
+    assert "It was taken back." in repr(fixed)
+    assert all(map(torch.equal, weights, model.parameters()))
+    assert torch.equal(torch.get_rng_state(), rng)
+    kept = rg.fix(model, loss, "forget-bias", 9.0, need=150, keep=True)
+    assert kept.after.horizon == fixed.after.horizon == diagnose(model, loss, need=150).horizon
+
+
+def test_a_remedy_that_does_not_apply_changes_nothing(tokens):
+    model = Recall()
+    weights = [p.clone() for p in model.parameters()]
+    for remedy, sentence in (
+        ("forget-bias", "needs a gate that keeps"),
+        ("forgetbias", "the nearest is 'forget_bias'"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            rg.fix(model, last(tokens), remedy, 3.0, need=150, keep=True)
+    assert all(map(torch.equal, weights, model.parameters()))
+
+
+def test_a_measurement_that_fails_after_the_remedy_takes_it_back(tokens, monkeypatch):
+    model = Recall(nn.LSTM)
+    weights = [p.clone() for p in model.parameters()]
+    with pytest.raises(NotMeasured, match="is not known"):
+        rg.fix(model, each(tokens), "forget-bias", 9.0, need=900, keep=True)
+    assert all(map(torch.equal, weights, model.parameters()))
