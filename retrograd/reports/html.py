@@ -18,7 +18,7 @@ from retrograd.diagnosis import Finding, Remedy
 from retrograd.diagnosis.finding import OPTIONS
 from retrograd.errors import UsageError
 from retrograd.reports import words
-from retrograd.reports.plots import FIGURES, eigenvalues, gates
+from retrograd.reports.plots import FIGURES, eigenvalues, gates, names
 from retrograd.reports.plots.colours import DARK, LIGHT
 from retrograd.reports.plots.files import inline
 from retrograd.reports.report import Report
@@ -69,7 +69,7 @@ def page(report: Report, *, run: str = "", now: float | None = None) -> str:
         fine=words.fault_free(report) if report.measurements else "",
         measured=_measured_at(report),
         pictures=pictures,
-        absent=[plot.alt(report) for name, plot in FIGURES.items() if name not in pictures],
+        absent=[FIGURES[name].alt(report) for name in names(report) if name not in pictures],
         plots=FIGURES,
         horizons=_horizons(report),
         conditions=[words.conditions(m.horizon) for m in list(report.measurements.values())[-1:]],
@@ -145,7 +145,8 @@ def _keys(report: Report) -> Iterator[tuple[str, str, str]]:
     """The figures that a reader looks for first: name, value and a word beside it."""
     for m in list(report.measurements.values())[-1:]:
         h = m.horizon
-        yield "horizon", f"{h}", f"{'not a number' if h.lost else 'steps back'}{words.interval(h)}, at step {m.step:,}"
+        when = "" if report.foreign else f", at step {m.step:,}"
+        yield "horizon", f"{h}", f"{'not a number' if h.lost else 'steps back'}{words.interval(h)}{when}"
         yield (
             ("decay", "not measured", "")
             if math.isnan(h.decay)
@@ -196,7 +197,7 @@ def _horizons(report: Report) -> Table:
     rows = [
         (
             name,
-            f"{m.step:,}",
+            "-" if report.foreign else f"{m.step:,}",
             f"{m.horizon}{words.interval(m.horizon)}",
             words.decay(m.horizon) + words.spread(m.horizon),
         )

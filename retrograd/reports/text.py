@@ -59,7 +59,7 @@ def _reach(report: Report, width: int) -> Iterator[str]:
         return
     yield "How far back the gradient reaches"
     for name, measured in report.measurements.items():
-        yield from _profile(f"{name}, step {measured.step:,}", measured.horizon, width)
+        yield from _profile(name if report.foreign else f"{name}, step {measured.step:,}", measured.horizon, width)
     last = list(report.measurements.values())[-1].horizon
     window = report.subject.get("window")
     said = [which_end(report), f"The window is {window} steps." if window else "", conditions(last)]

@@ -144,6 +144,11 @@ def _shown(match: re.Match[str]) -> str:
     return "␡" if code == 0x7F else f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def at(report: Report, name: str, step: int) -> str:
+    """When a measurement was taken, as a sentence begins: "At end, step 200,"."""
+    return "Now" if report.foreign else f"At {one_line(name)}, step {step:,},"
+
+
 def one_line(text: str, *, most: int = 60) -> str:
     """A name of somebody's choosing, short enough for a picture's label."""
     plain = visible("".join(" " if unicodedata.category(c) == "Zs" or c in "\n\t" else c for c in text))

@@ -17,7 +17,7 @@ from retrograd.reports.report import Report
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "Plot", "measured"]
+__all__ = ["FIGURES", "Plot", "measured", "names"]
 
 
 class Plot(NamedTuple):
@@ -59,8 +59,16 @@ FIGURES = {
 }
 
 
+THROUGH_TRAINING = {"horizon", "loss", "gradient-norm", "speed"}
+
+
+def names(report: Report) -> list[str]:
+    """The pictures that such a report may have: a look at a model has none of a training."""
+    return [name for name in FIGURES if report.status != "measured" or name not in THROUGH_TRAINING]
+
+
 def measured(name: str, report: Report) -> bool:
     """Has the picture of that name anything to show?"""
     rows = FIGURES[name].rows(report)
     next(rows)
-    return next(rows, None) is not None
+    return name in names(report) and next(rows, None) is not None

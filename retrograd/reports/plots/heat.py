@@ -14,7 +14,7 @@ from retrograd.reports.plots.curves import Row
 from retrograd.reports.plots.frame import WIDTH, Colours, Frame, sheet, words_only
 from retrograd.reports.plots.scales import Ticks, decades, ticks
 from retrograd.reports.report import Measurement, Report
-from retrograd.reports.words import one_line, power
+from retrograd.reports.words import at, one_line, power
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,12 @@ def heat_map(report: Report, colours: Colours) -> "Figure":
     frame.xaxis(_round(it.states), "state after step k")
     for y, label in zip(*_round(it.times), strict=True):
         frame.text((BOX[0] - 0.06, frame.at(0, y)[1]), label, "muted", ha="right", va="center_baseline")
-    frame.text((0.1, BOX[1] + BOX[3] + 0.06), f"loss of step t, at {one_line(name)}", "muted", va="bottom")
+    frame.text(
+        (0.1, BOX[1] + BOX[3] + 0.06),
+        "loss of step t" + ("" if report.foreign else f", at {one_line(name)}"),
+        "muted",
+        va="bottom",
+    )
     _scale(figure, colours, legend, it)
     _exceptions(frame, measurement, it)
     return figure
@@ -57,7 +62,7 @@ def heat_map_alt(report: Report) -> str:
     steps = it.states[-1] - it.states[0] + 1
     thinned = f" of the {steps:,}" if steps > len(it.states) else ""
     return (
-        f"At {one_line(name)}, step {measurement.step:,}: the gradients of {len(it.times)} losses at {len(it.states)}"
+        f"{at(report, name, measurement.step)} the gradients of {len(it.times)} losses at {len(it.states)}"
         f"{thinned} states {between}{'; ' + ', '.join(odd) if odd else ''}."
     )
 

@@ -15,7 +15,7 @@ from retrograd.reports.plots.curves import Row, measured
 from retrograd.reports.plots.frame import WIDTH, Colours, Entry, Frame, sheet, words_only
 from retrograd.reports.plots.scales import decades, limits, ticks
 from retrograd.reports.report import Curve, Report
-from retrograd.reports.words import decay, interval, number, one_line, power
+from retrograd.reports.words import at, decay, interval, number, one_line, power
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def reach(report: Report, colours: Colours) -> "Figure":
 
 
 def reach_alt(report: Report) -> str:
-    said = [_told(f"{one_line(name)}, step {m.step:,},", m.horizon) for name, m in report.measurements.items()]
+    said = [_told(at(report, name, m.step), m.horizon) for name, m in report.measurements.items()]
     return " ".join(said) or NOT_MEASURED
 
 
@@ -252,13 +252,13 @@ def _vanished(h: Horizon) -> Entry:
     return Entry("zero" if h.underflow is None else f"underflow from lag {h.underflow}", "end", "fallen")
 
 
-def _told(place: str, h: Horizon) -> str:
+def _told(when: str, h: Horizon) -> str:
     if not h.finite:
         first = next(l for l, x in enumerate(h.profile) if math.isnan(x) or x == math.inf)
-        return f"At {place} the gradient is not finite from lag {first} on."
+        return f"{when} the gradient is not finite from lag {first} on."
     how = "outlives the lags that were measured" if h.censored else f"falls under {h.threshold:g} after it"
     last = power(h.profile[-1] / LN10) if h.profile else "nothing"
     return (
-        f"At {place} the horizon is {h}{interval(h)} steps: the gradient {how}, {decay(h)}; "
+        f"{when} the horizon is {h}{interval(h)} steps: the gradient {how}, {decay(h)}; "
         f"at lag {h.longest} it is {last}."
     )
