@@ -1,6 +1,7 @@
 """What many tests share: a small text, and one small run of it that is trained once."""
 
 import os
+import signal
 from pathlib import Path
 
 # small tensors: a second thread costs more than it brings, here and in the commands that the tests start
@@ -14,6 +15,11 @@ from retrograd.experiments.events import Finished
 from retrograd.experiments.training import train
 
 torch.set_num_threads(1)
+
+# what a background job or nohup ignores, the commands that are sent signals here would ignore too
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 TEXT = "".join(f"the {word} sat on the mat and looked at me {i} times\n" for i in range(60) for word in ("cat", "dog"))
 SMALL = {
