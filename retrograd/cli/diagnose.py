@@ -30,14 +30,16 @@ def diagnose(
 
     from retrograd.reports.text import page
 
+    file = html and html.absolute()  # before their code, which may go elsewhere
     found = _report(model, need)
-    if html:
+    if file:
         from retrograd.reports.html import write
 
-        print(f"Wrote {write(found, html, run=model, force=force)}.", file=sys.stderr if json else sys.stdout)
+        write(found, file, run=model, force=force)
+        print(f"Wrote {html}.", file=sys.stderr if json else sys.stdout)
     if json:
         print(found.to_json())
-    elif not html:
+    elif not file:
         print(page(found, width=shutil.get_terminal_size().columns))
     if any(finding.severity == "problem" for finding in found.findings):
         raise typer.Exit(FOUND)

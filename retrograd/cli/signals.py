@@ -10,6 +10,10 @@ PIPE = 13  # SIGPIPE, where there is one
 NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
 
 
+class Stopped(SystemExit):
+    """A signal ended the process, and nothing that it ran."""
+
+
 @contextmanager
 def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Have them call `handler` inside the block. One that is ignored, as nohup has it, stays ignored."""
@@ -28,4 +32,4 @@ def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
 def leave(number: int, frame: FrameType | None) -> None:
     """Leave at once, with what a shell expects; what is being written is cleared away on the way out."""
     print(f"retrograd: Stopped by {NAMES[signal.Signals(number).name]}.", file=sys.stderr)
-    raise SystemExit(128 + number)
+    raise Stopped(128 + number)

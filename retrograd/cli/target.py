@@ -7,11 +7,12 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from retrograd.cli.signals import Stopped
 from retrograd.errors import RetrogradError, UsageError, nearest
 
 
@@ -40,12 +41,13 @@ def load(name: str) -> tuple[Any, Callable[[Any], Any]]:
 
 @contextmanager
 def telling(file: Path) -> Iterator[None]:
-    """What their code raises is one sentence, with its line."""
+    """What their code raises is one sentence, with its line; what it prints goes where it does not disturb."""
     try:
-        yield
-    except RetrogradError:
+        with redirect_stdout(sys.stderr):
+            yield
+    except (RetrogradError, KeyboardInterrupt, Stopped):
         raise
-    except Exception as error:
+    except BaseException as error:  # sys.exit too: who asks must not take it for health
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file.absolute()]
         line = lines[-1] if lines else getattr(error, "lineno", None)
         where = f", line {line}" if line else ""
@@ -56,18 +58,16 @@ def _imported(file: Path) -> ModuleType:
     if not file.is_file():
         raise UsageError(f"No file is at {file}; expected FILE.py:FUNCTION, a function that returns (model, loss).")
     path = file.absolute()
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"retrograd_target_{path.stem}"  # no library's own, whatever the file is called
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))  # its own neighbours can be imported, as when it is run
-    sys.modules[path.stem] = module
-    written, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # their folder is left as it was
-    try:
-        with telling(file):
-            spec.loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = written
+    sys.path.append(str(path.parent))  # its own neighbours can be imported, and hide no library
+    sys.modules[name] = module
+    sys.dont_write_bytecode = True  # for as long as this process lives: their folder is left as it was
+    with telling(file):
+        spec.loader.exec_module(module)
     return module
 
 

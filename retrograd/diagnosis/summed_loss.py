@@ -8,12 +8,12 @@ from retrograd.diagnosis.patient import Patient
 
 
 def summed_loss(patient: Patient) -> Finding | None:
-    """A note beside whatever else was found: a summed loss makes a model that forgets look healthy."""
+    """Beside whatever else was found: a summed loss makes a model that forgets look healthy."""
     if not patient.horizon.summed or patient.horizon.lost:
         return None
     return Finding(
         code="summed_loss",
-        severity="note",
+        severity="note" if patient.assumed else "problem",
         message=(
             f"The loss is one number for many steps, so the {patient.horizon.display} steps of its gradient do not say "
             f"how far back any one of them reaches. Return the loss of each step, (time, batch), and measure again."

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from retrograd.diagnosis import judge
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures import contributions, horizon, reach, saturation, spectrum
+from retrograd.measures.joined import asked_steps
 from retrograd.reports import Measurement, Report
 from retrograd.trace import Trace, record
 from retrograd.trace.snapshot import untouched
@@ -37,12 +38,15 @@ def diagnose(model: nn.Module, loss: Loss, *, need: int | None = None, anchors: 
     Raises NotMeasured where no recurrent layer runs, where the loss does not depend on one or is another at each call,
     and where the sequence is too short to tell whether the gradient reaches `need` back.
     """
-    if need is not None and need < 1:
-        raise UsageError(f"The need is a number of steps, at least 1; got {need}.")
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"The model must be an nn.Module, got {type(model).__name__}; the loss comes after it.")
+    if need is not None and (not isinstance(need, int) or need < 1):
+        raise UsageError(f"The need is a number of steps, at least 1; got {need!r}.")
     own = _twice_the_same(model, loss)
     trace = record(model, loss)
     length = max(map(len, trace.layers))
-    reached = reach(trace, anchors=anchors, longest=min(need, length) if need and trace.per_step else None)
+    longest = min(need, asked_steps(trace, len(trace.losses))[-1]) if need and trace.per_step else None
+    reached = reach(trace, anchors=anchors, longest=longest)
     measured = Measurement(
         step=0,
         horizon=horizon(reached),
@@ -77,6 +81,11 @@ def assert_horizon(model: nn.Module, loss: Loss, *, at_least: int) -> Report:
     """
     found = diagnose(model, loss, need=at_least)
     h = found.horizon
+    if h.summed:
+        raise NotMeasured(
+            "The loss is one number for many steps, which cannot tell how far back any of them reaches. Return the "
+            "loss of each step, (time, batch)."
+        )
     if h.steps < at_least and not (h.censored and not h.lost):
         between = f" ({h.low} to {h.high})" if h.low is not None else ""
         said = " ".join(finding.message for finding in found.findings)
@@ -92,13 +101,13 @@ def _twice_the_same(model: nn.Module, loss: Loss) -> Tensor:
     if first.shape != second.shape or not torch.allclose(first, second, rtol=1e-5, atol=1e-12, equal_nan=True):
         raise NotMeasured(
             f"The loss is another one each time it is called ({_mean(first)}, then {_mean(second)}), also under one "
-            "random state. Let it compute on one batch that is chosen beforehand."
+            "random state. Let it compute on one batch that is chosen beforehand, and from a state that is given."
         )
     return first
 
 
 def _called(model: nn.Module, loss: Loss) -> Tensor:
-    with untouched(model), torch.no_grad():
+    with untouched(model), torch.enable_grad():
         value = loss(model)
     if not isinstance(value, Tensor):
         raise NotMeasured(
@@ -110,7 +119,8 @@ def _called(model: nn.Module, loss: Loss) -> Tensor:
 def _subject(model: nn.Module, trace: Trace, own: Tensor) -> dict[str, str | int | float | None]:
     layers = [f"{layer.name} {type(layer.cell).__name__.lower()} {layer.cell.hidden_size}" for layer in trace.layers]
     off = float((trace.losses.detach().double() - own).abs().max() / own.abs().max().clamp(min=1e-12))
-    differs = {"replayed loss differs by": f"{off:.1%}, float64 against the model's own"} if off > ROUNDING else {}
+    same = off <= ROUNDING or bool(own.isnan().any())
+    differs = {} if same else {"replayed loss differs by": f"{off:.1%}, float64 against the model's own"}
     return {
         "layers": ", ".join(layers),
         "parameters": sum(p.numel() for p in model.parameters()),

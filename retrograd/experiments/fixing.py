@@ -34,13 +34,14 @@ class Fixed:
 
     @property
     def told_apart(self) -> bool:
-        """Is that more than chance: do the intervals not overlap?"""
-        before, after = self.before.horizon, self.after.horizon
-        high, low = before.high or before.steps, after.low or after.steps
-        return low > high
+        """Is that more than chance: are there intervals, and do they not overlap?"""
+        one, other = self.before.horizon, self.after.horizon
+        if one.low is None or one.high is None or other.low is None or other.high is None or one.lost or other.lost:
+            return False
+        return other.low > one.high or other.high < one.low
 
     def __repr__(self) -> str:
-        chance = "" if self.told_apart or not self.gained else " The intervals overlap, so this may be chance."
+        chance = "" if self.told_apart or not self.gained else " That may be chance."
         left = "It is in the model." if self.kept else "It was taken back."
         return (
             f"{self.remedy}: the gradient reached {self.before.horizon} steps back, and {self.after.horizon} with it."
@@ -59,7 +60,8 @@ def fix(
     >>> fix(nn_lstm, loss, "forget-bias", 3.0, need=200).gained
     152
     """
-    spec = "=".join([remedy.replace("-", "_"), *(f"{number:g}" for number in numbers)])
+    name, equals, number = remedy.partition("=")
+    spec = name.replace("-", "_") + equals + number + "".join(f"={float(x)!r}".replace("+", "") for x in numbers)
     before = diagnose(model, loss, need=need)
     with _patched(model, spec, keep=keep):
         after = diagnose(model, loss, need=need)
@@ -72,7 +74,7 @@ def _patched(model: nn.Module, spec: str, *, keep: bool) -> Iterator[None]:
     saved = [(p, p.detach().clone()) for p in model.parameters()]
     done = False
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices={p.device.index for p in model.parameters() if p.is_cuda}):
             initialise_(model, spec)
         yield
         done = True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from retrograd.errors import NotMeasured, UsageError
-from retrograd.measures.joined import joined_layers, joined_log_norms
+from retrograd.measures.joined import asked_steps, joined_layers, joined_log_norms
 from retrograd.trace import Trace
 
 AT_ONCE = 8  # rows that are held together: 8 T B S numbers, as many as `Trace.gradients_at` takes in one go
@@ -43,7 +43,7 @@ def contributions(trace: Trace, *, rows: int = 24, columns: int = 96) -> Contrib
     chosen = joined_layers(trace)
     length = len(trace.layers[chosen[0]])
     states = _evenly(range(length + 1), columns)
-    found = dict(_medians(trace, chosen, _evenly(_asked(trace, length), rows), states))
+    found = dict(_medians(trace, chosen, _evenly(asked_steps(trace, length), rows), states))
     if not found:
         raise NotMeasured("No loss has a gradient at any recurrent state, so there is nothing to show.")
     triangle = (tuple(x if k <= t else None for k, x in zip(states, row, strict=True)) for t, row in found.items())
@@ -63,14 +63,6 @@ def _medians(
         for t, row, has in zip(group, norms, some, strict=True):
             if has.any():
                 yield t, row[:, has].median(-1).values.tolist()  # torch's median is the lower one, NaN if any is
-
-
-def _asked(trace: Trace, length: int) -> Sequence[int]:
-    """The steps with a loss that is not exactly 0, as a masked one is; all of them where none is asked that way."""
-    if not trace.per_step:
-        return [length]
-    asked = trace.losses.detach().reshape(length, -1).ne(0).any(1).nonzero().flatten() + 1
-    return asked.tolist() or range(1, length + 1)
 
 
 def _evenly(items: Sequence[int], n: int) -> Sequence[int]:

@@ -36,6 +36,14 @@ def joined_layers(trace: Trace, names: Sequence[str] | None = None) -> list[int]
     return chosen
 
 
+def asked_steps(trace: Trace, length: int) -> Sequence[int]:
+    """The steps with a loss that is not exactly 0, as a masked one is; all of them where none is asked that way."""
+    if not trace.per_step:
+        return [length]
+    asked = trace.losses.detach().reshape(length, -1).ne(0).any(1).nonzero().flatten() + 1
+    return asked.tolist() or range(1, length + 1)
+
+
 def joined_log_norms(pieces: Iterable[Tensor]) -> Tensor:
     """ln of the norm over the last axis of all pieces side by side, in float64 on the CPU; -inf is an exact zero."""
     squares = torch.stack([2 * log_norm(piece) for piece in pieces])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from retrograd.errors import UsageError
-from retrograd.measures.joined import joined_layers, joined_log_norms
+from retrograd.measures.joined import asked_steps, joined_layers, joined_log_norms
 from retrograd.numerics import log_norm
 from retrograd.trace import LayerTrace, Trace
 
@@ -88,12 +88,14 @@ def _ends(trace: Trace, layer: LayerTrace) -> Tensor:
 def _plan(
     trace: Trace, length: int, earliest_end: int, anchors: Sequence[int] | int | None, longest: int | None
 ) -> tuple[int, list[int]]:
-    """The longest lag, and the times of the losses."""
+    """The longest lag, and the times of the losses: of those that are asked, where some are masked."""
     if not trace.per_step:
         longest, times = earliest_end if longest is None else longest, [earliest_end]
     elif anchors is None or isinstance(anchors, int):
-        longest = length * 3 // 4 if longest is None else longest
-        times = _spread(4 if anchors is None else anchors, max(longest, 1), length)
+        asked = asked_steps(trace, length)
+        longest = min(length * 3 // 4, asked[-1]) if longest is None else longest
+        late = [t for t in asked if t >= max(longest, 1)]
+        times = _spread(4 if anchors is None else anchors, late or asked[-1:])
     else:
         times = list(anchors)
         longest = min(times, default=0) if longest is None else longest
@@ -105,7 +107,7 @@ def _plan(
     return longest, times if trace.per_step else [length]
 
 
-def _spread(n: int, first: int, last: int) -> list[int]:
-    """n whole numbers evenly from first to last, the last one included; fewer where there are not as many."""
-    n = max(1, min(n, last - first + 1))
-    return [last - (last - first + 1) * i // n for i in reversed(range(n))]
+def _spread(n: int, items: Sequence[int]) -> list[int]:
+    """n of the items, evenly, the last one included; fewer where there are not as many."""
+    n = max(1, min(n, len(items)))
+    return [items[len(items) - 1 - len(items) * i // n] for i in reversed(range(n))]

@@ -22,6 +22,8 @@ from retrograd.trace.replay import Run, Tape
 from retrograd.trace.snapshot import untouched
 from retrograd.trace.trace import LayerTrace, Trace
 
+FORWARDS = (nn.RNN.forward, nn.GRU.forward, nn.LSTM.forward, Stack.forward)
+
 
 def record(model: nn.Module, loss: Callable[[nn.Module], Tensor], *, dtype: torch.dtype = torch.float64) -> Trace:
     """Call `loss(model)` and return its trace; the model and the random numbers are left as they were found.
@@ -43,8 +45,8 @@ def record(model: nn.Module, loss: Callable[[nn.Module], Tensor], *, dtype: torc
             if isinstance(module, Stack | nn.RNNBase):
                 passages[name or type(module).__name__.lower()] = _patch(module, dtype)
         losses = loss(model)
-    _check(losses)
-    total = losses.sum()
+        _check(losses)
+        total = losses.sum()
     layers = tuple(layer for name, passage in passages.items() for layer in _layers(name, passage, total))
     if not layers:
         raise NotMeasured("No nn.RNN, nn.GRU, nn.LSTM or Stack ran while the loss was computed; there is no state.")
@@ -53,6 +55,11 @@ def record(model: nn.Module, loss: Callable[[nn.Module], Tensor], *, dtype: torc
 
 def _patch(module: Stack | nn.RNNBase, dtype: torch.dtype) -> Passage:
     """Replace the module's forward on the instance alone; `untouched` takes it off again."""
+    if type(module).forward not in FORWARDS or "forward" in vars(module):
+        raise NotMeasured(
+            f"The forward of this {type(module).__name__} is not torch's own, so that its steps are not known. Call "
+            "the nn.RNN, nn.GRU or nn.LSTM from a module around it."
+        )
     shared = [[cell] for cell in module.layers] if isinstance(module, Stack) else from_torch(module)
     passage = Passage([[_constant(cell, dtype) for cell in cells] for cells in shared])
     if isinstance(module, Stack):

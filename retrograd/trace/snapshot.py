@@ -4,7 +4,8 @@
         model(x)            may draw dropout masks, update running means, keep its state in self.hidden
 
 Inside the block the model works on copies of its buffers, so nothing that autograd saved is written to on the way out.
-Weights and their `.grad` need no copy: nothing here writes to them.
+Weights and their `.grad` are written to only where a loss has changed them. What a model keeps in tensors that it
+writes to in place, or in objects of its own, cannot be put back.
 """
 
 import random
@@ -22,6 +23,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """Restore on the way out, also when something raises, all that the block changed in `model` or drew at random."""
     modules = list(model.modules())
     found = [_Found(module) for module in modules]
+    weights = [_Weight(p) for p in model.parameters()]
     python, arrays = random.getstate(), numpy.random.get_state()
     devices = range(torch.cuda.device_count()) if _cuda_in_use() else ()
     try:
@@ -33,6 +35,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
     finally:
         for record in found:
             record.restore()
+        for weight in weights:
+            weight.restore()
         random.setstate(python)
         numpy.random.set_state(arrays)
 
@@ -40,6 +44,21 @@ def untouched(model: nn.Module) -> Iterator[None]:
 def _cuda_in_use() -> bool:
     in_use: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return in_use
+
+
+class _Weight:
+    """A parameter and its gradient."""
+
+    def __init__(self, p: nn.Parameter) -> None:
+        self.p, self.grad = p, p.grad
+        self.kept = [(x, x._version, x.detach().clone()) for x in (p, p.grad) if x is not None]
+
+    def restore(self) -> None:
+        self.p.grad = self.grad
+        with torch.no_grad():
+            for x, version, value in self.kept:
+                if x._version != version:
+                    x.copy_(value)
 
 
 class _Found:

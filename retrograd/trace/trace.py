@@ -91,7 +91,9 @@ class Trace:
 
     def gradients_at(self, steps: Sequence[int]) -> tuple[Tensor, ...]:
         """`gradients` for several t in one pass: (A, T+1, B, S) of each layer."""
-        losses, runs = self._losses_at(steps), [run for layer in self.layers for run in layer.runs]
+        with torch.enable_grad():
+            losses = self._losses_at(steps)
+        runs = [run for layer in self.layers for run in layer.runs]
         gradients = iter(_gradients_of(losses, [run.probe for run in runs], runs))
         return tuple(layer.join([next(gradients) for _ in layer.runs]) for layer in self.layers)
 
@@ -123,7 +125,7 @@ def _gradients_of(losses: Tensor, wells: Sequence[Tensor], runs: Sequence[Run]) 
             return torch.autograd.grad(losses, wells, weights, retain_graph=True, materialize_grads=True)
 
     each = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
-    with flush_denormals(False), warnings.catch_warnings():
+    with torch.enable_grad(), flush_denormals(False), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")  # of vmap; the numbers are the same
         try:
             stacked: tuple[Tensor, ...] = torch.func.vmap(back, chunk_size=8)(each)

@@ -307,6 +307,13 @@ TABLE = [
         "m.py, line 2 raised ZeroDiv",
     ),
     (
+        "a file that exits",
+        put("m.py", "import sys\nsys.exit(0)"),
+        "diagnose m.py:make",
+        1,
+        "m.py, line 2 raised System",
+    ),
+    (
         "a loss that raises",
         put("m.py", THEIRS + "1/0"),
         "diagnose m.py:make",

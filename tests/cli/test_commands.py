@@ -136,6 +136,27 @@ def test_diagnose_takes_anybodys_model_and_tells_by_its_exit_code(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.py", "page.html"]
 
 
+def test_anybodys_file_may_be_called_and_print_and_import_what_it_likes(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    (tmp_path / "neighbour.py").write_text("print('noise')")
+    (tmp_path / "html.py").write_text(MODEL.replace("def make():", "def make():\n    import neighbour"))
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "retrograd",
+        "diagnose",
+        "html.py:make",
+    ]  # as the script, which adds no folder
+    done = subprocess.run(
+        [*command, "--json", "--html", "page.html"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["measurements"]
+    assert "noise" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["html.py", "neighbour.py", "page.html"]
+
+
 def test_diagnose_does_not_judge_what_its_slice_cannot_show(text, tmp_path):
     flags = ["--cell", "additive", "--hidden", "8", "--window", "16", "--steps", "2", "--out", "run"]
     assert retrograd("train", str(text), *flags, cwd=tmp_path).returncode == 0

@@ -2,6 +2,7 @@
 
 import copy
 import random
+from contextlib import suppress
 
 import pytest
 import torch
@@ -172,6 +173,100 @@ def test_a_model_without_recurrence_and_a_need_of_nothing_are_refused():
         diagnose(model, lambda m: m(x).sum(-1))
     with pytest.raises(UsageError, match="at least 1; got 0"):
         diagnose(model, lambda m: m(x).sum(-1), need=0)
+
+
+def test_losses_at_a_few_steps_are_followed_from_these(tokens):
+    """As where only the answers count."""
+    torch.manual_seed(1)
+    model, mask = Recall(nn.GRU), torch.zeros(T, 1)
+    mask[[99, 120, 141, 150]] = 1
+    report = diagnose(model, lambda m: each(tokens)(m) * mask, need=100)
+    assert report.horizon.anchors == (100, 121, 142, 151)
+    assert report.findings[0].code == "vanishing"
+    early = diagnose(model, lambda m: each(tokens)(m) * mask, need=180)
+    assert (early.horizon.longest, early.horizon.anchors) == (151, (151,))
+
+
+class Forgetful(nn.GRU):
+    """A GRU that is none: every step begins anew."""
+
+    def forward(self, x):
+        return torch.cat([super(Forgetful, self).forward(step[None])[0] for step in x])
+
+
+def test_a_forward_that_is_not_torchs_own_is_refused():
+    x = torch.randn(20, 2, 4)
+    with pytest.raises(NotMeasured, match="forward of this Forgetful is not torch's own"):
+        diagnose(Forgetful(4, 8), lambda m: m(x).square().sum(-1))
+    patched = nn.GRU(4, 8)
+    patched.forward = lambda x: nn.GRU.forward(patched, x * 2)
+    with pytest.raises(NotMeasured, match="forward of this GRU is not torch's own"):
+        diagnose(patched, lambda m: m(x)[0].square().sum(-1))
+
+
+def test_a_loss_that_changes_weights_or_gradients_changes_nothing_for_good():
+    x = torch.randn(20, 2, 4)
+    model = nn.GRU(4, 8)
+    model(x)[0].sum().backward()
+    weights, grads = [p.clone() for p in model.parameters()], [p.grad for p in model.parameters()]
+    values = [g.clone() for g in grads]
+
+    def meddling(m):
+        m.zero_grad()
+        value = m(x)[0].square().sum(-1)
+        value.sum().backward(retain_graph=True)
+        with torch.no_grad():
+            m.weight_hh_l0.mul_(0.5)
+        return value
+
+    with suppress(NotMeasured, RuntimeError):  # autograd itself may object
+        diagnose(model, meddling)
+    assert all(map(torch.equal, weights, model.parameters()))
+    assert all(p.grad is g for p, g in zip(model.parameters(), grads, strict=True))
+    assert all(map(torch.equal, values, grads))
+
+
+def test_it_works_where_gradients_are_switched_off(tokens):
+    torch.manual_seed(1)
+    model = Recall()
+    with torch.no_grad():
+        report = diagnose(model, each(tokens))
+    assert report.horizon == diagnose(model, each(tokens)).horizon
+
+
+@pytest.mark.parametrize(("model", "need"), [(lambda m: 0, 5), (None, 5), (nn.GRU(2, 2), 2.5), (nn.GRU(2, 2), "5")])
+def test_what_is_no_model_and_no_number_is_refused(model, need):
+    with pytest.raises(UsageError, match=r"must be an nn.Module|a number of steps"):
+        diagnose(model, lambda m: m(torch.ones(9, 1, 2))[0].sum(-1), need=need)
+
+
+def test_one_number_for_many_steps_is_a_problem_where_the_need_is_known(tokens):
+    torch.manual_seed(1)
+    model, loss = Recall(), lambda m: m(tokens).square().mean()
+    assert [(f.code, f.severity) for f in diagnose(model, loss).findings] == [("summed_loss", "note")]
+    assert [(f.code, f.severity) for f in diagnose(model, loss, need=100).findings] == [("summed_loss", "problem")]
+
+
+def test_one_number_for_many_steps_is_no_ground_for_an_assertion(tokens):
+    with pytest.raises(NotMeasured, match="one number for many steps"):
+        assert_horizon(Recall(), lambda m: m(tokens).square().mean(), at_least=1000)
+
+
+def test_a_remedy_that_makes_it_worse_is_told_as_more_than_chance(tokens):
+    torch.manual_seed(1)
+    fixed = rg.fix(Recall(), last(tokens), "spectral-radius", 0.01, need=T)
+    assert fixed.gained < 0
+    assert fixed.told_apart
+    assert "chance" not in repr(fixed)
+    alone = rg.fix(Recall(), last(tokens[:, :1]), "orthogonal", need=T)
+    assert not alone.told_apart, "one sequence has no interval"
+
+
+def test_the_number_of_a_remedy_is_taken_as_it_is(tokens):
+    model = Recall(nn.LSTM)
+    for number in (1.23456789, -3.0, 1e6):
+        rg.fix(model, last(tokens), "forget-bias", number, keep=True)
+        assert torch.equal(model.rnn.bias_ih_l0[64:128], torch.full((64,), number))
 
 
 def test_a_horizon_can_be_asserted(tokens):
