@@ -4,26 +4,20 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from retrograd.runs import Run
+from tests.cli.command import retrograd
 
 FAST = ["--hidden", "16", "--window", "16", "--steps", "12"]
-
-
-def retrograd(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "retrograd", *arguments]
-    env = {**os.environ, **environment}
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=240)
 
 
 @pytest.fixture(scope="module")
 def plain(text, tmp_path_factory):
     """A training without a terminal, and the folder it ran in."""
     folder = tmp_path_factory.mktemp("plain")
-    return retrograd("train", str(text), *FAST, cwd=folder, NO_COLOR="1"), folder
+    return retrograd("train", str(text), *FAST, cwd=folder, env={**os.environ, "NO_COLOR": "1"}), folder
 
 
 def test_the_plan_comes_first_and_the_figures_last(plain):

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -11,16 +10,9 @@ import pytest
 from benchmarks import survival
 from retrograd.runs import Run
 from retrograd.training import checkpoint
+from tests.cli.command import command, retrograd
 
 SLOW = ["--hidden", "16", "--window", "16", "--steps", "100000"]
-
-
-def command(*arguments) -> list[str]:
-    return [sys.executable, "-m", "retrograd", *map(str, arguments)]
-
-
-def retrograd(*arguments, cwd) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True, check=False, timeout=240)
 
 
 def training(text, cwd, *arguments) -> subprocess.Popen[str]:
