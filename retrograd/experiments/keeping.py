@@ -137,29 +137,29 @@ class Keeper:
         if not t.validate_every:
             self.counts.validations = int(progress * VALIDATIONS)
 
-    def put_back(self, point: Checkpoint) -> None:
+    def put_back(self, found: Checkpoint) -> None:
         """Everything as it was when the checkpoint was written. Raises RunError where it does not fit."""
         try:
-            at, counts = _of_numbers(Position, point.info["at"]), _of_numbers(Counts, point.info["counts"])
-            latest = point.info["validation"] and _of_numbers(Evaluation, point.info["validation"])
-            recent = [_of_numbers(Step, one) for one in point.info["recent"]]
-            if at.step != point.step or not 0 <= at.seconds < math.inf:
+            at, counts = _of_numbers(Position, found.info["at"]), _of_numbers(Counts, found.info["counts"])
+            latest = found.info["validation"] and _of_numbers(Evaluation, found.info["validation"])
+            recent = [_of_numbers(Step, one) for one in found.info["recent"]]
+            if at.step != found.step or not 0 <= at.seconds < math.inf:
                 raise TypeError(f"the place is {at}")
         except (AttributeError, KeyError, TypeError) as error:
-            weights = point.path / checkpoint.WEIGHTS
+            weights = found.path / checkpoint.WEIGHTS
             raise RunError(
-                f"The checkpoint {point.path} cannot be gone on from: its numbers are not as a training writes them "
+                f"The checkpoint {found.path} cannot be gone on from: its numbers are not as a training writes them "
                 f"({type(error).__name__} {error}). Its weights can start a new run: --weights {weights}."
             ) from None
-        checkpoint.restore(point, self.work.model)
-        carried = snapshot.put_back(checkpoint.training_tensors(point), self.work.optimizer, self.work.device)
+        checkpoint.restore(found, self.work.model)
+        carried = snapshot.put_back(checkpoint.training_tensors(found), self.work.optimizer, self.work.device)
         pointer, back = pointed(self.run.checkpoints), self.rollback
         self.counts, self.latest, self.best = counts, latest, pointer.nats
-        self.saved, self.minute, self.place = point.step, at.seconds, Place(at, carried)
+        self.saved, self.minute, self.place = found.step, at.seconds, Place(at, carried)
         self.work.gauge.spent = counts.measuring
         self.recent.clear()
         self.recent.extend(recent)
-        back.moved = point.step > 0 and point.path.name not in back.tried[-1:]
+        back.moved = found.step > 0 and found.path.name not in back.tried[-1:]
         back.strikes = counts.strikes if back.moved else 0.0
 
     def go_back(self, step: Step) -> str | None:

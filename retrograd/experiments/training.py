@@ -125,14 +125,14 @@ def _to_the_end(keeper: Keeper, reporter: Reporter, tensorboard: bool, stop: Sto
         yield from _trained(keeper, reporter, stop)
         if stop():
             keeper.save()
-            yield _preempted(keeper, reporter)
+            yield _preempted(keeper, reporter, keeper.place.at.step)
             return
         keeper.validate(reporter.sample)
         best = keeper.restore_best()
         yield Evaluating(work.task.test_tokens)
         test = evaluate(work.model, _until(stop, work.task.testing()), work.device)
         if stop():
-            yield _preempted(keeper, reporter)
+            yield _preempted(keeper, reporter, best)
             return
         if not math.isfinite(test.nats):
             raise NonFinite(
@@ -224,11 +224,12 @@ def _steps(keeper: Keeper) -> Iterator[Step]:
         yield step
 
 
-def _preempted(keeper: Keeper, reporter: Reporter) -> Finished:
+def _preempted(keeper: Keeper, reporter: Reporter, weights: int) -> Finished:
+    """Stopped with the weights of step `weights` in the model, which are looked at once more."""
     step = keeper.place.at.step
     keeper.run.event("preempted", step=step)
-    if step != (keeper.work.gauge.latest or reporter.start).step:
-        keeper.look(keeper.work.gauge.take(step))
+    if weights != (keeper.work.gauge.latest or reporter.start).step:
+        keeper.look(keeper.work.gauge.take(weights))
     report = reporter.write(keeper, "preempted")
     return Finished(keeper.run, "preempted", step, None, _best(keeper), report, None)
 

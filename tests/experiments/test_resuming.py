@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 
 import pytest
@@ -181,6 +181,18 @@ def test_a_run_that_lost_patience_ends_there_and_goes_on_for_a_larger_budget(sma
     assert [e["event"] for e in resumed.run.events()].count("stopped early") == 1
     more = resume(whole.run.path, changes={"training": {"steps": 400}})
     assert more.steps >= whole.steps + 10
+
+
+def test_a_stop_while_the_best_weights_are_tested_measures_those_and_says_so(small, tmp_path, monkeypatch):
+    worse, real = iter(range(1, 100)), keeping.evaluate
+    monkeypatch.setattr(keeping, "evaluate", lambda *a: replace(real(*a), nats=float(next(worse))))
+    settings = changed(small, training={"validate_every": 5}, measure={"every": 0})
+    shown = []
+    for event in training(settings, out=tmp_path / "run", stop=lambda: Evaluating in map(type, shown)):
+        shown.append(event)
+    best = checkpoint.find(runs.Run(tmp_path / "run").checkpoints)
+    assert (event.status, event.steps) == ("preempted", 30)
+    assert event.report.measurements["end"].step == best.step == 5
 
 
 def test_what_was_saved_before_it_was_validated_can_be_the_best(small, tmp_path, monkeypatch):

@@ -75,25 +75,17 @@ def test_a_second_board_in_a_folder_goes_on_in_a_file_of_its_own(tmp_path):
 
 
 @pytest.mark.extra
-def test_a_run_that_went_back_takes_its_later_steps_back(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        for step in (1, 2, 3):
-            board.add(step, loss=1.0)
-        board.back(2)
-        board.add(3, loss=2.0)
-    with closing(Board(tmp_path)) as board:
-        board.back(1)
-        board.add(2, loss=5.0)
-    assert [(e.step, e.value) for e in read(tmp_path).Scalars("loss")] == [(1, 1.0), (2, 5.0)]
-
-
-@pytest.mark.extra
-def test_a_run_that_went_back_in_the_same_process_takes_its_later_steps_back(tmp_path):
-    with closing(Board(tmp_path)) as board:
-        for step in (1, 2, 3):
-            board.add(step, loss=1.0)
-        board.back(1)
-        board.add(2, loss=5.0)
+@pytest.mark.parametrize("reopened", [False, True])
+def test_a_run_that_went_back_takes_its_later_steps_back(tmp_path, reopened):
+    board = Board(tmp_path)
+    for step in (1, 2, 3):
+        board.add(step, loss=1.0)
+    if reopened:
+        board.close()
+        board = Board(tmp_path)
+    board.back(1)
+    board.add(2, loss=5.0)
+    board.close()
     assert [(e.step, e.value) for e in read(tmp_path).Scalars("loss")] == [(1, 1.0), (2, 5.0)]
 
 
