@@ -26,7 +26,7 @@ from retrograd.experiments.work import Work, prepare
 from retrograd.models import parameters
 from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
-from retrograd.reports.tensorboard import Board
+from retrograd.reports import tensorboard as tensorboards
 from retrograd.runs import Run
 from retrograd.tasks import tokenizers as text
 from retrograd.training.loop import Step, tbptt
@@ -70,8 +70,10 @@ def training(
     settings: config.Config, *, out: str | Path | None = None, tensorboard: bool = False, stop: Stop = _never
 ) -> Iterator[Event]:
     """The events of a new run. `stop` is asked after each step; when it says yes the run is saved and ends there."""
+    if tensorboard:
+        tensorboards.require()  # here and below, before the time that preparing takes
     if out is not None:
-        runs.refuse_if_taken(Path(out))  # before the time that preparing takes
+        runs.refuse_if_taken(Path(out))
     work = prepare(settings)
     start = work.gauge.take(0, whole=True)
     with runs.creating(out, name=reporting.name(work.settings)) as (draft, run):
@@ -88,6 +90,8 @@ def resuming(
     path: str | Path, *, changes: Mapping[str, Any] | None = None, tensorboard: bool = False, stop: Stop = _never
 ) -> Iterator[Event]:
     """The events of a run that goes on from its last checkpoint."""
+    if tensorboard:
+        tensorboards.require()
     run = runs.open_run(path)
     with run.writing():
         settled: Settled = reopen(run, changes or {})
@@ -118,7 +122,7 @@ def _to_the_end(keeper: Keeper, reporter: Reporter, tensorboard: bool, stop: Sto
     work, run = keeper.work, keeper.run
     try:
         if tensorboard:
-            keeper.board = Board(run.path / "tensorboard")
+            keeper.board = tensorboards.Board(run.path / "tensorboard")
             keeper.board.back(keeper.place.at.step)
             if keeper.place.at.step == 0:
                 keeper.board.add(0, **logbook.looked(reporter.start))

@@ -17,6 +17,11 @@ from typing import Any
 from retrograd.errors import MissingExtra
 
 
+def require() -> None:
+    """Raises MissingExtra where TensorBoard is not installed."""
+    _library("summary.writer.record_writer")
+
+
 class Board:
     """An event file in a folder, which is made where it is missing; every call of `add` is on disk when it returns.
 

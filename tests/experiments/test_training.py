@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,13 @@ import torch
 
 from retrograd import config
 from retrograd.cells import CELLS
-from retrograd.errors import NonFinite, RunError, UnknownName, UsageError
+from retrograd.errors import MissingExtra, NonFinite, RunError, UnknownName, UsageError
 from retrograd.experiments import keeping
 from retrograd.experiments.build import load, to_torch
 from retrograd.experiments.events import Finished, Note, Planned
 from retrograd.experiments.measuring import Gauge
 from retrograd.experiments.objective import Evaluation
-from retrograd.experiments.training import train, training
+from retrograd.experiments.training import resuming, train, training
 from retrograd.numerics import denormals_are_flushed
 from retrograd.runs import Run
 from retrograd.tasks import make_task
@@ -244,3 +245,17 @@ def test_a_cell_that_torch_lacks_has_no_torch_weights(small, tmp_path):
 def test_only_adamw_decays_weights_unasked(small, tmp_path, optimizer, decay):
     settings = changed(small, training={"optimizer": optimizer, "steps": 1})
     assert next(iter(training(settings, out=tmp_path / "run"))).settings.training.weight_decay == decay
+
+
+def test_without_tensorboard_nothing_is_begun(small, trained, tmp_path, monkeypatch):
+    for name in ["tensorboard", *(name for name in sys.modules if name.startswith("tensorboard."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    begun, resumed = (
+        training(small, out=tmp_path / "run", tensorboard=True),
+        resuming(trained.run.path, tensorboard=True),
+    )
+    for events in (begun, resumed):
+        with pytest.raises(MissingExtra, match=r"pip install 'retrograd\[tensorboard\]'"):
+            next(events)
+    assert not list(tmp_path.iterdir())
+    assert trained.run.status() == "finished"
