@@ -44,7 +44,7 @@ def carry(trace: Trace, layer: int = 0, *, entries: Sequence[int] | None = None)
     delta = total.new_zeros(0, *total.shape[1:])
     for k in range(len(it), -1, -1):
         if k < len(it) and len(delta):
-            delta, _ = it.tape.back(k, delta)
+            delta = it.back(k + 1, delta)
         if k in steps:
             delta = torch.cat([_entering(it, k), delta])  # the latest entries come last
         log_norms[len(steps) - len(delta) :, k] = log_norm(delta)

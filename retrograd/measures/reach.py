@@ -79,7 +79,7 @@ def _enters_often(layer: LayerTrace) -> bool:
 
 def _ends(trace: Trace, layer: LayerTrace) -> Tensor:
     """The last step of each sequence, (B,): before T where a packed sequence is shorter and has one loss."""
-    live = layer.tape.live
+    live = layer.live
     if live is None or trace.per_step:
         return torch.full((layer.states.shape[1],), len(layer))
     return live.sum(0).cpu()

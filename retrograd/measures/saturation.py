@@ -45,13 +45,11 @@ def saturation(trace: Trace) -> Saturation:
 
 
 def _of_layer(layer: LayerTrace) -> LayerSaturation:
-    kind = type(layer.cell).__name__
-    derivatives = _live(layer, [step.derivatives for step in layer.tape.steps])
-    gates = _live(layer, [step.gates for step in layer.tape.steps])
-    keeping = KEEPING_GATE.get(kind)
+    derivatives, gates = _live(layer, layer.linear.derivatives), _live(layer, layer.linear.gates)
+    keeping = KEEPING_GATE.get(layer.kind)
     return LayerSaturation(
         layer=layer.name,
-        cell=kind,
+        cell=layer.kind,
         saturated={name: float((d < SATURATED).double().mean()) for name, d in derivatives.items()},
         dead={name: float((d == 0).all(0).double().mean()) for name, d in derivatives.items()},
         gates={name: float(gate.mean()) for name, gate in gates.items()},
@@ -60,11 +58,9 @@ def _of_layer(layer: LayerTrace) -> LayerSaturation:
     )
 
 
-def _live(layer: LayerTrace, steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Each named value over all steps that the sequences really have, (N, H)."""
-    stacked = {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
-    live = layer.tape.live
-    return {name: x.flatten(0, 1) if live is None else x[live] for name, x in stacked.items()}
+def _live(layer: LayerTrace, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each named value (T, B, H) over all steps that the sequences really have, (N, H)."""
+    return {name: x.flatten(0, 1) if layer.live is None else x[layer.live] for name, x in values.items()}
 
 
 def _timescales(gate: Tensor) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from retrograd.cells import Cell
+from retrograd.cells import Cell, Local
 from retrograd.errors import NotMeasured
 from retrograd.numerics import flush_denormals
 from retrograd.trace.replay import Run, Tape, entered
@@ -36,6 +36,28 @@ class LayerTrace:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    @property
+    def kind(self) -> str:
+        """The cell's class: "LSTM"."""
+        return type(self.cell).__name__
+
+    @property
+    def live(self) -> Tensor | None:
+        """(T, B): has sequence b a step t? None where all have all."""
+        return self.tape.live
+
+    def back(self, t: int, delta: Tensor) -> Tensor:
+        """J[t]^T delta: gradients (..., B, S) at s[t] taken back over step t = 1 .. T, to s[t-1]."""
+        return self.tape.back(t - 1, delta)[0]
+
+    @cached_property
+    def linear(self) -> Local:
+        """All steps linearised at once: gates, derivatives and the map J^T, with the axes (T, B, ...)."""
+        before = self.states[:-1]
+        if self.tape.starts is not None:
+            before = torch.where(self.tape.starts[..., None], 0.0, before)
+        return self.cell.linearize(self.cell.project(self.inputs), before)
 
     @property
     def entering(self) -> Tensor:
