@@ -7,7 +7,8 @@ from retrograd.cells.base import Cell, Local
 from retrograd.cells.elman import Elman
 from retrograd.cells.gru import GRU
 from retrograd.cells.lstm import LSTM
-from retrograd.cells.torch_twins import from_torch, to_state_dict, to_torch
+from retrograd.cells.projected_lstm import ProjectedLSTM
+from retrograd.cells.torch_twins import constants, from_torch, to_state_dict, to_torch, weights_in_use
 from retrograd.errors import ConfigError, UnknownName
 
 __all__ = [
@@ -18,10 +19,13 @@ __all__ = [
     "Cell",
     "Elman",
     "Local",
+    "ProjectedLSTM",
+    "constants",
     "from_torch",
     "make_cell",
     "to_state_dict",
     "to_torch",
+    "weights_in_use",
 ]
 
 CELLS: dict[str, type[Elman] | type[GRU] | type[LSTM] | type[Additive]] = {

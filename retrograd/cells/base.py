@@ -50,8 +50,15 @@ class Local(ABC):
     def pullback(self, delta: Tensor) -> Gradients:
         """J^T delta, for delta (..., B, S); see `Cell.pullback`."""
 
-    def __getitem__(self, t: int | slice) -> Self:
-        names = (f.name for f in fields(self) if f.name != "weight_hh")
+    @abstractmethod
+    def paths(self, delta: Tensor) -> dict[str, Tensor]:
+        """J^T delta in pieces (..., B, S), one for each way that the gradient takes back over the step, by name.
+
+        They add up to it as vectors: two of them may point against each other.
+        """
+
+    def __getitem__(self, t: int | slice | tuple[Tensor, Tensor]) -> Self:
+        names = (f.name for f in fields(self) if not f.name.startswith("weight_"))
         return replace(self, **{name: getattr(self, name)[t] for name in names})
 
 
@@ -82,16 +89,31 @@ class Cell(nn.Module, ABC):
         default_(self)
 
     @property
+    def kind(self) -> str:
+        """What it is called in reports: "LSTM"."""
+        return type(self).__name__
+
+    @property
+    def output_size(self) -> int:
+        """The size of h, what the layer above sees."""
+        return self.hidden_size
+
+    @property
     def state_size(self) -> int:
-        return self.hidden_size * (2 if self.has_memory else 1)
+        return self.output_size + (self.hidden_size if self.has_memory else 0)
+
+    @property
+    def recurrent_blocks(self) -> tuple[Tensor, ...]:
+        """W_hh of each gate, (H, H); none for a cell without."""
+        return () if self.weight_hh is None else self.weight_hh.detach().chunk(len(self.gates))
 
     def initial_state(self, batch: int) -> Tensor:
         """Zeros (batch, S), of the weights' type and on their device."""
         return self.weight_ih.new_zeros(batch, self.state_size)
 
     def output(self, s: Tensor) -> Tensor:
-        """h, what the layer above sees: the first H of the state."""
-        return s[..., : self.hidden_size]
+        """h, what the layer above sees: the first of the state."""
+        return s[..., : self.output_size]
 
     def project(self, x: Tensor) -> Tensor:
         """p = W_ih x + b_ih, (..., G*H)."""

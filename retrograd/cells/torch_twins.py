@@ -3,7 +3,7 @@
     nn.RNN   Elman with tanh or relu          nn.GRU   GRU          nn.LSTM   LSTM
 
 `from_torch` shares: its cells hold the module's own Parameter objects, so what trains one trains the other.
-`to_torch` copies.
+`constants` and `to_torch` copy.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from retrograd.cells.base import Cell
 from retrograd.cells.elman import Elman
 from retrograd.cells.gru import GRU
 from retrograd.cells.lstm import LSTM
+from retrograd.cells.projected_lstm import ProjectedLSTM
 from retrograd.errors import NotMeasured, UsageError
 
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 def from_torch(module: nn.RNNBase) -> list[list[Cell]]:
@@ -27,35 +28,81 @@ def from_torch(module: nn.RNNBase) -> list[list[Cell]]:
     >>> forward.weight_hh is module.weight_hh_l0
     True
     """
-    if module.proj_size:
-        raise NotMeasured("An nn.LSTM with proj_size has a state of another shape; use proj_size=0.")
+    return _cells(module, {suffix: _shared(module, suffix) for suffix in _suffixes(module)})
+
+
+def constants(module: nn.RNNBase | nn.RNNCellBase, dtype: torch.dtype) -> list[list[Cell]]:
+    """The same cells on copies of the weights that the module computes with now, parametrised or not.
+
+    For reading alone. An nn.RNNCell, nn.GRUCell or nn.LSTMCell is one layer in one direction.
+    """
+    return _cells(module, {suffix: _copied(module, suffix, dtype) for suffix in _suffixes(module)})
+
+
+def weights_in_use(module: nn.RNNBase | nn.RNNCellBase) -> dict[str, Tensor]:
+    """By name: for a fused module those that its forward hands to the kernel."""
+    if isinstance(module, nn.RNNCellBase):
+        named = {name: getattr(module, name, None) for name in PARAMETERS}
+    else:
+        if hasattr(module, "_update_flat_weights"):  # as its forward does, where a weight is computed
+            module._update_flat_weights()
+        named = dict(zip(module._flat_weights_names, module._flat_weights, strict=True))
+    return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+
+
+def _suffixes(module: nn.RNNBase | nn.RNNCellBase) -> list[str]:
+    if isinstance(module, nn.RNNCellBase):
+        return [""]
     directions = ("", "_reverse") if module.bidirectional else ("",)
-    return [[_share(module, f"_l{layer}{direction}") for direction in directions] for layer in range(module.num_layers)]
+    return [f"_l{layer}{direction}" for layer in range(module.num_layers) for direction in directions]
 
 
-def _share(module: nn.RNNBase, suffix: str) -> Cell:
-    input_size = getattr(module, f"weight_ih{suffix}").shape[1]
-    with torch.device("meta"):  # draws nothing from the random generator and allocates nothing
-        cell = _empty_cell(module, input_size)
-    for name in PARAMETERS[: 4 if module.bias else 2]:
-        parameter = getattr(module, name + suffix)
-        if not isinstance(parameter, nn.Parameter):
+def _cells(module: nn.RNNBase | nn.RNNCellBase, weights: dict[str, dict[str, nn.Parameter]]) -> list[list[Cell]]:
+    cells = [_filled(module, named) for named in weights.values()]
+    ways = 2 if isinstance(module, nn.RNNBase) and module.bidirectional else 1
+    return [cells[i : i + ways] for i in range(0, len(cells), ways)]
+
+
+def _shared(module: nn.RNNBase, suffix: str) -> dict[str, nn.Parameter]:
+    found = {}
+    for name in PARAMETERS:
+        parameter = getattr(module, name + suffix, None)
+        if parameter is not None and not isinstance(parameter, nn.Parameter):
             raise NotMeasured(
                 f"{name + suffix} is computed, not a parameter: the module is parametrised. "
                 "Bake it in first (torch.nn.utils.parametrize.remove_parametrizations)."
             )
+        found[name] = parameter
+    return {name: parameter for name, parameter in found.items() if parameter is not None}
+
+
+def _copied(module: nn.RNNBase | nn.RNNCellBase, suffix: str, dtype: torch.dtype) -> dict[str, nn.Parameter]:
+    named = weights_in_use(module)
+    return {
+        name: nn.Parameter(named[name + suffix].detach().to(dtype, copy=True), requires_grad=False)
+        for name in PARAMETERS
+        if name + suffix in named
+    }
+
+
+def _filled(module: nn.RNNBase | nn.RNNCellBase, weights: dict[str, nn.Parameter]) -> Cell:
+    with torch.device("meta"):  # draws nothing from the random generator and allocates nothing
+        cell = _empty_cell(module, weights["weight_ih"].shape[1])
+    for name, parameter in weights.items():
         setattr(cell, name, parameter)
     return cell.train(module.training)
 
 
-def _empty_cell(module: nn.RNNBase, input_size: int) -> Cell:
-    if isinstance(module, nn.LSTM):
-        return LSTM(input_size, module.hidden_size, bias=module.bias)
-    if isinstance(module, nn.GRU):
-        return GRU(input_size, module.hidden_size, bias=module.bias)
-    if isinstance(module, nn.RNN):
-        return Elman(input_size, module.hidden_size, activation=module.nonlinearity, bias=module.bias)
-    raise UsageError(f"Expected an nn.RNN, nn.GRU or nn.LSTM, got {type(module).__name__}.")
+def _empty_cell(module: nn.RNNBase | nn.RNNCellBase, input_size: int) -> Cell:
+    size, bias = module.hidden_size, bool(module.bias)
+    if isinstance(module, nn.LSTM | nn.LSTMCell):
+        projected = getattr(module, "proj_size", 0)
+        return ProjectedLSTM(input_size, size, projected, bias=bias) if projected else LSTM(input_size, size, bias=bias)
+    if isinstance(module, nn.GRU | nn.GRUCell):
+        return GRU(input_size, size, bias=bias)
+    if isinstance(module, nn.RNN | nn.RNNCell):
+        return Elman(input_size, size, activation=module.nonlinearity, bias=bias)
+    raise UsageError(f"Expected an nn.RNN, nn.GRU or nn.LSTM, or a cell of these, got {type(module).__name__}.")
 
 
 def to_torch(cells: Sequence[Cell]) -> nn.RNN | nn.GRU | nn.LSTM:

@@ -16,7 +16,7 @@ from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures import contributions, horizon, reach, saturation, spectrum
 from retrograd.measures.joined import asked_steps
 from retrograd.reports import Measurement, Report
-from retrograd.trace import Trace, record
+from retrograd.trace import LayerTrace, Trace, record
 from retrograd.trace.snapshot import untouched
 
 ROUNDING = 1e-3  # of the loss: what float32 may do to it, against the float64 of the record
@@ -117,7 +117,7 @@ def _called(model: nn.Module, loss: Loss) -> Tensor:
 
 
 def _subject(model: nn.Module, trace: Trace, own: Tensor) -> dict[str, str | int | float | None]:
-    layers = [f"{layer.name} {type(layer.cell).__name__.lower()} {layer.cell.hidden_size}" for layer in trace.layers]
+    layers = [f"{layer.name} {layer.kind.lower()} {_size(layer)}" for layer in trace.layers]
     off = float((trace.losses.detach().double() - own).abs().max() / own.abs().max().clamp(min=1e-12))
     same = off <= ROUNDING or bool(own.isnan().any())
     differs = {} if same else {"replayed loss differs by": f"{off:.1%}, float64 against the model's own"}
@@ -130,6 +130,10 @@ def _subject(model: nn.Module, trace: Trace, own: Tensor) -> dict[str, str | int
         "losses": "one a step" if trace.per_step else "one number",
         **differs,
     }
+
+
+def _size(layer: LayerTrace) -> int:
+    return layer.cell.hidden_size if layer.cell else layer.states.shape[-1]
 
 
 def _mean(losses: Tensor) -> str:

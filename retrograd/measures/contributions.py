@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from retrograd.errors import NotMeasured, UsageError
-from retrograd.measures.joined import asked_steps, joined_layers, joined_log_norms
+from retrograd.measures.joined import Joined, asked_steps, joined_layers, joined_log_norms
 from retrograd.trace import Trace
 
 AT_ONCE = 8  # rows that are held together: 8 T B S numbers, as many as `Trace.gradients_at` takes in one go
@@ -40,10 +40,9 @@ def contributions(trace: Trace, *, rows: int = 24, columns: int = 96) -> Contrib
     """
     if rows < 1 or columns < 1:
         raise UsageError(f"A picture has at least one row and one column, got {rows} and {columns}.")
-    chosen = joined_layers(trace)
-    length = len(trace.layers[chosen[0]])
-    states = _evenly(range(length + 1), columns)
-    found = dict(_medians(trace, chosen, _evenly(asked_steps(trace, length), rows), states))
+    joined = joined_layers(trace)
+    states = _evenly(range(joined.first, joined.length + 1), columns)
+    found = dict(_medians(trace, joined, _evenly(asked_steps(trace, joined.length), rows), states))
     if not found:
         raise NotMeasured("No loss has a gradient at any recurrent state, so there is nothing to show.")
     triangle = (tuple(x if k <= t else None for k, x in zip(states, row, strict=True)) for t, row in found.items())
@@ -51,15 +50,13 @@ def contributions(trace: Trace, *, rows: int = 24, columns: int = 96) -> Contrib
 
 
 def _medians(
-    trace: Trace, chosen: Sequence[int], times: Sequence[int], states: Sequence[int]
+    trace: Trace, joined: Joined, times: Sequence[int], states: Sequence[int]
 ) -> Iterator[tuple[int, list[float]]]:
     """Each t whose loss has a gradient, and ln N[t, k] of the middle one of the sequences that have it."""
     for begin in range(0, len(times), AT_ONCE):
         group = times[begin : begin + AT_ONCE]
-        every = trace.gradients_at(group)
-        gradients = [every[i] for i in chosen]  # each (A, T+1, B, S)
-        some = torch.stack([g.ne(0).any(-1).any(1).cpu() for g in gradients]).any(0)  # (A, B)
-        norms = joined_log_norms(g[:, states] for g in gradients)  # (A, columns, B)
+        norms = joined_log_norms(trace, joined, trace.gradients_at(group))  # (A, T+1, B)
+        some, norms = norms.ne(-torch.inf).any(1), norms[:, states]
         for t, row, has in zip(group, norms, some, strict=True):
             if has.any():
                 yield t, row[:, has].median(-1).values.tolist()  # torch's median is the lower one, NaN if any is

@@ -1,65 +1,100 @@
-"""The states of several recurrent layers taken as one vector.
+"""The states of several recurrent layers taken as one vector, on one clock.
 
-    |dL/dS|^2 = sum over layers of |dL/ds|^2          S the layers' states side by side
+    |dL/dS[k]|^2 = sum over layers of |dL/ds[k]|^2          S[k] the layers' states side by side, of those that run at k
 
-A lag must mean the same in each of them, so they have to have run for the same number of steps.
+A layer that runs on another's last state, as a decoder does on an encoder's, counts on where that ended. Where nothing
+but the end is common, as with two texts of different lengths and one loss for both, steps are counted from the end.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from retrograd.errors import NotMeasured, ShapeError, UsageError
+from retrograd.errors import NotMeasured, UsageError
 from retrograd.numerics import log_norm
 from retrograd.trace import LayerTrace, Trace
 
 
-def joined_layers(trace: Trace, names: Sequence[str] | None = None) -> list[int]:
-    """Where the layers of these names are in the trace; by default all that run forwards.
+class Joined(NamedTuple):
+    """Layers to be taken together: where they are in the trace, and how many steps the clock has."""
 
-    Raises NotMeasured where they ran for different numbers of steps, and ShapeError where the losses do not fit.
+    indices: tuple[int, ...]
+    begins: tuple[int, ...]  # of each, the steps on the clock before its first
+    first: int  # the earliest state that has a gradient
+    length: int
+
+    def layers(self, trace: Trace) -> list[LayerTrace]:
+        return [trace.layers[i] for i in self.indices]
+
+
+def joined_layers(trace: Trace, names: Sequence[str] | None = None) -> Joined:
+    """The layers of these names; by default all that run forwards over the sequences that the losses are of.
+
+    A layer of another batch, as one that reads the letters of each word, is not among them. Raises NotMeasured where
+    none can be joined, and ShapeError where the losses do not fit their steps.
     """
     known = [layer.name for layer in trace.layers]
     for name in names or ():
         if name not in known:
             raise UsageError(f"No layer of the trace is called {name!r}. There are: {', '.join(known)}.")
-    chosen = [i for i, layer in enumerate(trace.layers) if _wanted(layer, names)]
+    chosen = [
+        i for i, layer in enumerate(trace.layers) if (not layer.reverse if names is None else layer.name in names)
+    ]
     if not chosen:
         raise NotMeasured(f"No layer runs forwards, so none can be joined. There are: {', '.join(known)}.")
-    length = _common_length({known[i]: len(trace.layers[i]) for i in chosen})
-    if trace.per_step and len(trace.losses) != length:
-        raise ShapeError(
-            f"The losses must be (time, batch) or (time,) with {length} steps, got {tuple(trace.losses.shape)}. "
-            "If batch comes first, return losses.transpose(0, 1)."
-        )
-    return chosen
+    batch = _batch(trace, [trace.layers[i] for i in chosen])
+    chosen = [i for i in chosen if trace.layers[i].states.shape[1] == batch]
+    if trace.per_step:
+        _ = trace.first_loss
+    length = max(trace.layers[i].begins + len(trace.layers[i]) for i in chosen)
+    begins = tuple(_begins(trace.layers[i], length, trace) for i in chosen)
+    first = min(begin + trace.layers[i].first for i, begin in zip(chosen, begins, strict=True))
+    return Joined(tuple(chosen), begins, first, length)
+
+
+def left_out(trace: Trace, joined: Joined) -> list[str]:
+    """The layers that run forwards and are not among these."""
+    return [x.name for i, x in enumerate(trace.layers) if not x.reverse and i not in joined.indices]
 
 
 def asked_steps(trace: Trace, length: int) -> Sequence[int]:
     """The steps with a loss that is not exactly 0, as a masked one is; all of them where none is asked that way."""
     if not trace.per_step:
         return [length]
-    asked = trace.losses.detach().reshape(length, -1).ne(0).any(1).nonzero().flatten() + 1
-    return asked.tolist() or range(1, length + 1)
+    losses = trace.losses.detach().reshape(len(trace.losses), -1)
+    asked = losses.ne(0).any(1).nonzero().flatten() + 1 + trace.first_loss
+    return asked.tolist() or range(trace.first_loss + 1, trace.first_loss + len(losses) + 1)
 
 
-def joined_log_norms(pieces: Iterable[Tensor]) -> Tensor:
-    """ln of the norm over the last axis of all pieces side by side, in float64 on the CPU; -inf is an exact zero."""
-    squares = torch.stack([2 * log_norm(piece) for piece in pieces])
+def joined_log_norms(trace: Trace, joined: Joined, gradients: Sequence[Tensor]) -> Tensor:
+    """ln |dL/dS[k]| for k = 0 .. T, (A, T+1, B), in float64 on the CPU; -inf is an exact zero.
+
+    `gradients` are those of all layers of the trace, (A, T'+1, B, S) each.
+    """
+    pieces = [2 * log_norm(gradients[i][:, trace.layers[i].first :]).cpu() for i in joined.indices]
+    anchors, _, batch = pieces[0].shape
+    squares = pieces[0].new_full((len(pieces), anchors, joined.length + 1, batch), -torch.inf)
+    for row, i, begin, piece in zip(squares, joined.indices, joined.begins, pieces, strict=True):
+        at = begin + trace.layers[i].first
+        row[:, at : at + piece.shape[1]] = piece
     norms: Tensor = squares.logsumexp(0) / 2
-    return norms.cpu()
+    return norms
 
 
 def _wanted(layer: LayerTrace, names: Sequence[str] | None) -> bool:
     return not layer.reverse if names is None else layer.name in names
 
 
-def _common_length(lengths: dict[str, int]) -> int:
-    if len(set(lengths.values())) > 1:
-        steps = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise NotMeasured(
-            f"The layers ran for different numbers of steps ({steps}), so a lag means something else in each. "
-            "Name those to measure together: reach(trace, layers=[...])."
-        )
-    return next(iter(lengths.values()))
+def _batch(trace: Trace, layers: Sequence[LayerTrace]) -> int:
+    """How many sequences: as many as the losses have, where they tell; else those of the layer that ran last."""
+    sizes = [layer.states.shape[1] for layer in layers]
+    if trace.losses.dim() > 1 and trace.losses.shape[1] in sizes:
+        return trace.losses.shape[1]
+    return sizes[-1]
+
+
+def _begins(layer: LayerTrace, length: int, trace: Trace) -> int:
+    """Where a layer is on the clock; counted from the end where only one loss is common to all."""
+    return layer.begins if trace.per_step or layer.begins else length - len(layer)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from retrograd.errors import UsageError
-from retrograd.measures.joined import asked_steps, joined_layers, joined_log_norms
+from retrograd.measures.joined import Joined, asked_steps, joined_layers, joined_log_norms
 from retrograd.numerics import log_norm
 from retrograd.trace import LayerTrace, Trace
 
@@ -53,22 +53,22 @@ def reach(
     >>> reach(trace, anchors=4, longest=150).log_norms.shape
     torch.Size([4, 151, 8])
     """
-    chosen = joined_layers(trace, layers)
-    length = len(trace.layers[chosen[0]])
-    ends = _ends(trace, trace.layers[chosen[0]])
-    longest, times = _plan(trace, length, int(ends.min()), anchors, longest)
-    gradients = trace.gradients_at([length] if not trace.per_step else times)
-    norms = joined_log_norms(gradients[i] for i in chosen)  # (A, T+1, B)
+    joined = joined_layers(trace, layers)
+    chosen = joined.layers(trace)
+    length = joined.length
+    ends = _ends(trace, chosen[0], length)
+    longest, times = _plan(trace, joined, int(ends.min()), anchors, longest)
+    norms = joined_log_norms(trace, joined, trace.gradients_at(times if trace.per_step else [len(trace)]))
     starting = torch.tensor(times)[:, None] if trace.per_step else ends[None]
     k = starting[:, None] - torch.arange(longest + 1)[:, None]  # (A, lags, B)
     return Reach(
         log_norms=norms.gather(1, k.expand(-1, -1, norms.shape[-1])),
         anchors=tuple(times),
         length=length,
-        layers=tuple(trace.layers[i].name for i in chosen),
-        has_memory=any(trace.layers[i].cell.has_memory for i in chosen),
+        layers=tuple(layer.name for layer in chosen),
+        has_memory=any(layer.has_memory for layer in chosen),
         per_step=trace.per_step,
-        summed=not trace.per_step and all(_enters_often(trace.layers[i]) for i in chosen),
+        summed=not trace.per_step and all(map(_enters_often, chosen)),
     )
 
 
@@ -77,34 +77,35 @@ def _enters_often(layer: LayerTrace) -> bool:
     return bool(((log_norm(layer.entering) > -torch.inf).sum(0) > 1).any())
 
 
-def _ends(trace: Trace, layer: LayerTrace) -> Tensor:
+def _ends(trace: Trace, layer: LayerTrace, length: int) -> Tensor:
     """The last step of each sequence, (B,): before T where a packed sequence is shorter and has one loss."""
-    live = layer.live
-    if live is None or trace.per_step:
-        return torch.full((layer.states.shape[1],), len(layer))
-    return live.sum(0).cpu()
+    if layer.live is None or trace.per_step or len(layer) < length:
+        return torch.full((layer.states.shape[1],), length)
+    return layer.live.sum(0).cpu()
 
 
 def _plan(
-    trace: Trace, length: int, earliest_end: int, anchors: Sequence[int] | int | None, longest: int | None
+    trace: Trace, joined: Joined, earliest_end: int, anchors: Sequence[int] | int | None, longest: int | None
 ) -> tuple[int, list[int]]:
     """The longest lag, and the times of the losses: of those that are asked, where some are masked."""
+    first = joined.first
     if not trace.per_step:
-        longest, times = earliest_end if longest is None else longest, [earliest_end]
+        longest, times = earliest_end - first if longest is None else longest, [earliest_end]
     elif anchors is None or isinstance(anchors, int):
-        asked = asked_steps(trace, length)
-        longest = min(length * 3 // 4, asked[-1]) if longest is None else longest
-        late = [t for t in asked if t >= max(longest, 1)]
+        asked = asked_steps(trace, joined.length)
+        longest = min(joined.length * 3 // 4, asked[-1] - first) if longest is None else longest
+        late = [t for t in asked if t >= max(longest + first, 1)]
         times = _spread(4 if anchors is None else anchors, late or asked[-1:])
     else:
         times = list(anchors)
-        longest = min(times, default=0) if longest is None else longest
-    if not 1 <= longest <= min(times, default=0):
+        longest = min(times, default=0) - first if longest is None else longest
+    most = min(times, default=0) - first
+    if not 1 <= longest <= most:
         raise UsageError(
-            f"The longest lag must be at least 1 and at most the earliest anchor, {min(times, default=0)}; "
+            f"The longest lag must be at least 1 and at most the earliest anchor, {most}; "
             f"got {longest}. Give a longer sequence or a shorter lag."
         )
-    return longest, times if trace.per_step else [length]
+    return longest, times if trace.per_step else [joined.length]
 
 
 def _spread(n: int, items: Sequence[int]) -> list[int]:

@@ -36,12 +36,12 @@ class Saturation:
 
 
 def saturation(trace: Trace) -> Saturation:
-    """Saturation of every layer of the trace, one entry a layer and direction.
+    """Saturation of every layer of the trace whose equation is known, one entry a layer and direction.
 
     >>> saturation(trace).layers[0].gates["f"]
     0.51
     """
-    return Saturation(tuple(map(_of_layer, trace.layers)))
+    return Saturation(tuple(_of_layer(layer) for layer in trace.layers if layer.cell is not None))
 
 
 def _of_layer(layer: LayerTrace) -> LayerSaturation:

@@ -39,7 +39,7 @@ class Spectrum:
 
 
 def spectrum(trace: Trace) -> Spectrum:
-    """The spectrum of every layer's W_hh, in float64; a layer that ran several times is there once.
+    """The spectrum of every known layer's W_hh, in float64; a layer that ran several times is there once.
 
     An additive layer has no W_hh, and so no blocks: its Jacobian is the identity, whatever its weights. A block that
     holds a NaN or an infinity has NaN for everything. A block takes about 10 H^3 operations, a third of a second for
@@ -50,14 +50,14 @@ def spectrum(trace: Trace) -> Spectrum:
     """
     first: dict[Cell, LayerTrace] = {}
     for layer in trace.layers:
-        first.setdefault(layer.cell, layer)
-    return Spectrum(tuple(map(_of_layer, first.values())))
+        if layer.cell is not None:
+            first.setdefault(layer.cell, layer)
+    return Spectrum(tuple(_of_layer(layer, cell) for cell, layer in first.items()))
 
 
-def _of_layer(layer: LayerTrace) -> LayerSpectrum:
-    cell = layer.cell
-    squares = () if cell.weight_hh is None else cell.weight_hh.detach().double().cpu().chunk(len(cell.gates))
-    return LayerSpectrum(layer.name, type(cell).__name__, tuple(map(_of_block, cell.gates, squares)))
+def _of_layer(layer: LayerTrace, cell: Cell) -> LayerSpectrum:
+    squares = [block.double().cpu() for block in cell.recurrent_blocks]
+    return LayerSpectrum(layer.name, layer.kind, tuple(map(_of_block, cell.gates, squares)))
 
 
 def _of_block(gate: str, W: Tensor) -> BlockSpectrum:

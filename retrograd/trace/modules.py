@@ -1,7 +1,8 @@
 """Replay what a recurrent module does, layer by layer and step by step, behind its own signature.
 
-    nn.RNN, nn.GRU, nn.LSTM     any depth, both directions, either axis order, packed sequences
-    Stack                       our own layers, with document starts
+    nn.RNN, nn.GRU, nn.LSTM                 any depth, both directions, either axis order, packed sequences
+    nn.RNNCell, nn.GRUCell, nn.LSTMCell     one step a call
+    Stack                                   our own layers, with document starts
 
 Everything inside runs in the precision of the record; what goes in is cast up, what comes out is cast back.
 """
@@ -16,76 +17,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from retrograd.bptt.stack import Stack
-from retrograd.cells import Cell
 from retrograd.errors import NotMeasured
-from retrograd.trace.replay import Run, run
-
-Layers = list[list[Cell]]  # lowest first; one cell, or one for each direction
-Noise = Callable[[Tensor], Tensor]  # dropout's mask for what a layer puts out
-
-
-class Passage:
-    """The passes through one module during one recording, each a list of runs: layer by layer, both directions."""
-
-    def __init__(self, layers: Layers) -> None:
-        self.layers = layers
-        self.trajectories: list[list[list[Run]]] = []  # a pass and those that continue it; then their runs
-        self._handed: tuple[Tensor, ...] = ()
-
-    def runs(
-        self,
-        x: Tensor,
-        states: Sequence[Tensor],
-        *,
-        given: tuple[Tensor, ...] = (),
-        noise: Noise | None = None,
-        starts: Tensor | None = None,
-        live: Tensor | None = None,
-    ) -> tuple[Tensor, list[Run]]:
-        """Outputs (T, B, D*H) and the runs. `given` are the very tensors that the caller passed as initial state.
-
-        When they are the ones that the last pass handed out, this pass continues that one in full precision.
-        """
-        continues = self._continues(given)
-        if continues:
-            states = [earlier.last for earlier in self.trajectories[-1][-1]]
-        runs: list[Run] = []
-        for layer, cells in enumerate(self.layers):
-            if layer and noise:
-                x = x * noise(x)
-            pair = [
-                _directed(cell, x, states[len(runs) + i], backwards=i > 0, starts=starts, live=live)
-                for i, cell in enumerate(cells)
-            ]
-            x = torch.cat([outputs for outputs, _ in pair], dim=-1) if len(pair) > 1 else pair[0][0]
-            runs += [done for _, done in pair]
-        if continues:
-            self.trajectories[-1].append(runs)
-        else:
-            self.trajectories.append([runs])
-        return x, runs
-
-    def hand_out(self, *states: Tensor) -> None:
-        self._handed = states
-
-    def _continues(self, given: tuple[Tensor, ...]) -> bool:
-        one_way = all(len(cells) == 1 for cells in self.layers)
-        same = len(given) == len(self._handed) and all(map(_is, given, self._handed))
-        return bool(given) and one_way and same
-
-
-def _is(a: Tensor, b: Tensor) -> bool:
-    return a is b
-
-
-def _directed(
-    cell: Cell, x: Tensor, state: Tensor, *, backwards: bool, starts: Tensor | None, live: Tensor | None
-) -> tuple[Tensor, Run]:
-    if not backwards:
-        done = run(cell, x, state, starts=starts, live=live)
-        return done.outputs, done
-    done = run(cell, x.flip(0), state, live=None if live is None else live.flip(0))
-    return done.outputs.flip(0), done
+from retrograd.trace.passage import Layers, Noise, Passage
+from retrograd.trace.replay import Run
 
 
 def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
@@ -94,9 +28,9 @@ def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
     def forward(
         x: Tensor, state: Sequence[Tensor] | None = None, starts: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        like = passage.layers[0][0].weight_ih
-        given = tuple(state or ())
-        states = [s.to(like.dtype) for s in given] or [cell.initial_state(x.shape[1]) for (cell,) in passage.layers]
+        layers = passage.layers
+        like, given = layers[0][0].weight_ih, tuple(state or ())
+        states = [s.to(like.dtype) for s in given] or [cell.initial_state(x.shape[1]) for (cell,) in layers]
         outputs, runs = passage.runs(x.to(like.dtype), states, given=given, noise=_noise(stack, x.dtype), starts=starts)
         final = tuple(r.final.to(x.dtype) for r in runs)
         passage.hand_out(*final)
@@ -111,11 +45,12 @@ def torch_forward(module: nn.RNNBase, passage: Passage) -> Callable[..., Any]:
     def forward(input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         form = _form_of(module, input)
         x = form.unpack(input.data if isinstance(input, PackedSequence) else input)
-        dtype, like = x.dtype, passage.layers[0][0].weight_ih
+        layers = passage.layers
+        dtype, like = x.dtype, layers[0][0].weight_ih
         given = () if hx is None else (tuple(hx) if isinstance(hx, tuple | list) else (hx,))
         outputs, runs = passage.runs(
             x.to(like.dtype),
-            _initial(passage.layers, [form.batched(s) for s in given], x.shape[1]),
+            _initial(layers, [form.batched(s) for s in given], x.shape[1]),
             given=given,
             noise=_noise(module, dtype, form),
             live=form.live,
@@ -127,6 +62,28 @@ def torch_forward(module: nn.RNNBase, passage: Passage) -> Callable[..., Any]:
     return forward
 
 
+def cell_forward(module: nn.RNNCellBase, passage: Passage) -> Callable[..., Any]:
+    """The cell's forward: (input (B, X) or (X,), hx) -> h, or (h, c) for an LSTMCell."""
+
+    def forward(input: Tensor, hx: Any = None) -> Any:
+        layers = passage.layers
+        like, given = layers[0][0].weight_ih, () if hx is None else (tuple(hx) if isinstance(hx, tuple) else (hx,))
+        x = _rows(input)
+        states = _initial(layers, [_rows(s)[None] for s in given], len(x))
+        _, runs = passage.runs(x[None].to(like.dtype), states, given=given)
+        finals = tuple(part[0] for part in _finals(runs, input.dtype, unbatched=False))
+        if input.dim() == 1:
+            finals = tuple(part.squeeze(0) for part in finals)
+        passage.hand_out(*finals)
+        return finals if isinstance(module, nn.LSTMCell) else finals[0]
+
+    return forward
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x[None] if x.dim() == 1 else x
+
+
 def _initial(layers: Layers, given: list[Tensor], batch: int) -> list[Tensor]:
     """The state of each layer and direction (B, S), from torch's (layers * directions, B, H) each for h and c."""
     cells = [cell for directions in layers for cell in directions]
@@ -136,8 +93,8 @@ def _initial(layers: Layers, given: list[Tensor], batch: int) -> list[Tensor]:
 
 
 def _finals(runs: list[Run], dtype: torch.dtype, *, unbatched: bool) -> tuple[Tensor, ...]:
-    final = torch.stack([r.final for r in runs]).to(dtype)
-    parts = final.chunk(2 if runs[0].cell.has_memory else 1, dim=-1)
+    final, cell = torch.stack([r.final for r in runs]).to(dtype), runs[0].cell
+    parts = final.tensor_split([cell.output_size], -1) if cell and cell.has_memory else (final,)
     return tuple(part.squeeze(1) if unbatched else part.contiguous() for part in parts)
 
 

@@ -8,30 +8,38 @@ replayed layer by layer with its own weights, in float64, where a vanished float
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from retrograd.bptt.stack import Stack
-from retrograd.cells import Cell, from_torch
+from retrograd.cells import Cell, constants, weights_in_use
 from retrograd.errors import NotMeasured
 from retrograd.numerics import flush_denormals
-from retrograd.trace.modules import Layers, Passage, stack_forward, torch_forward
-from retrograd.trace.replay import Run, Tape
+from retrograd.trace.discovery import discover, may_hold_a_cell
+from retrograd.trace.loops import Loop, Spec
+from retrograd.trace.modules import cell_forward, stack_forward, torch_forward
+from retrograd.trace.passage import Layers, Passage
+from retrograd.trace.recording import Recording
 from retrograd.trace.snapshot import untouched
-from retrograd.trace.trace import LayerTrace, Trace
+from retrograd.trace.trace import Trace, traced
 
-FORWARDS = (nn.RNN.forward, nn.GRU.forward, nn.LSTM.forward, Stack.forward)
+FUSED = (nn.RNN, nn.GRU, nn.LSTM)
+STEPWISE = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)
+Forward = Callable[..., Any]
 
 
 def record(model: nn.Module, loss: Callable[[nn.Module], Tensor], *, dtype: torch.dtype = torch.float64) -> Trace:
     """Call `loss(model)` and return its trace; the model and the random numbers are left as they were found.
 
     `loss` runs the model's own forward and returns the losses of all steps, (T, B) or (T,), or a single number.
-    The model is measured in the mode it is in, with dropout if it is training. A call that starts from the very
-    state tensors that the module's last call returned continues it, as in decoding token by token; any other call
-    of the module begins a trajectory of its own.
+    The model is measured in the mode it is in, with dropout if it is training. Where it holds modules
+    that somebody wrote, a call before finds the cells among them; see `register`. A call whose first state comes from
+    what the module's last call returned continues it, as in decoding token by token; any other call of the module
+    begins a trajectory of its own.
 
     >>> model = nn.LSTM(8, 16)
     >>> record(model, lambda m: m(torch.randn(20, 4, 8))[0].square().sum(-1)).layers[0].states.shape
@@ -39,88 +47,129 @@ def record(model: nn.Module, loss: Callable[[nn.Module], Tensor], *, dtype: torc
 
     Raises NotMeasured where no recurrent layer runs, or the loss does not depend on one.
     """
-    passages = {}
-    with untouched(model), torch.enable_grad(), flush_denormals(False):
-        for name, module in model.named_modules():
-            if isinstance(module, Stack | nn.RNNBase):
-                passages[name or type(module).__name__.lower()] = _patch(module, dtype)
-        losses = loss(model)
+    cells: dict[nn.Module, Spec] = {}
+    if may_hold_a_cell(model):
+        with untouched(model), torch.enable_grad(), eagerly(model):
+            cells, _ = discover(model, loss)
+    return record_with(model, loss, cells, dtype=dtype)
+
+
+def record_with(
+    model: nn.Module, loss: Callable[[nn.Module], Tensor], cells: dict[nn.Module, Spec], *, dtype: torch.dtype
+) -> Trace:
+    """`record` in one call, where the cells that somebody wrote are known."""
+    recording = Recording()
+    with untouched(model), torch.enable_grad(), flush_denormals(False), eagerly(model) as compiled:
+        if compiled:
+            recording.note("torch.compile was set aside for the measurement: the model ran as it is written.")
+        with _replayed(model, cells, recording, dtype):
+            losses = loss(model)
         _check(losses)
         total = losses.sum()
-    layers = tuple(layer for name, passage in passages.items() for layer in _layers(name, passage, total))
+    layers = traced(recording, total)
     if not layers:
-        raise NotMeasured("No nn.RNN, nn.GRU, nn.LSTM or Stack ran while the loss was computed; there is no state.")
-    return Trace(layers, losses)
+        raise NotMeasured(_unseen(model))
+    return Trace(layers, losses, tuple(recording.notes))
 
 
-def _patch(module: Stack | nn.RNNBase, dtype: torch.dtype) -> Passage:
-    """Replace the module's forward on the instance alone; `untouched` takes it off again."""
-    if type(module).forward not in FORWARDS or "forward" in vars(module):
-        raise NotMeasured(
-            f"The forward of this {type(module).__name__} is not torch's own, so that its steps are not known. Call "
-            "the nn.RNN, nn.GRU or nn.LSTM from a module around it."
-        )
-    shared = [[cell] for cell in module.layers] if isinstance(module, Stack) else from_torch(module)
-    passage = Passage([[_constant(cell, dtype) for cell in cells] for cells in shared])
+@contextmanager
+def _replayed(
+    model: nn.Module, cells: dict[nn.Module, Spec], recording: Recording, dtype: torch.dtype
+) -> Iterator[None]:
+    """Every recurrent module of the model replayed, also where a class of its own calls torch's forward."""
+    replayed: dict[nn.Module, Forward] = {}
+    for name, module in model.named_modules():
+        label = name.removeprefix("_orig_mod.") or type(module).__name__.lower()
+        if module in cells:
+            loop = Loop(label, module, cells[module], recording, dtype)
+            vars(module)["forward"] = loop.forward  # `untouched` takes it off again
+        elif isinstance(module, (*FUSED, *STEPWISE, Stack)):
+            replayed[module] = _stand_in(label, module, recording, dtype)
+    with ExitStack() as stack:
+        for kind in (*FUSED, *STEPWISE, Stack):
+            stack.enter_context(_dispatching(kind, replayed))
+        yield
+
+
+@contextmanager
+def _dispatching(kind: type[nn.Module], replayed: dict[nn.Module, Forward]) -> Iterator[None]:
+    """The forward of the class, but for the modules that are replayed."""
+    original = kind.forward
+
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        stand_in = replayed.get(self)
+        return original(self, *args, **kwargs) if stand_in is None else stand_in(*args, **kwargs)
+
+    kind.forward = forward
+    try:
+        yield
+    finally:
+        kind.forward = original
+
+
+def _stand_in(name: str, module: nn.Module, recording: Recording, dtype: torch.dtype) -> Forward:
     if isinstance(module, Stack):
-        vars(module)["forward"] = stack_forward(module, passage)
-    else:
-        vars(module)["forward"] = torch_forward(module, passage)
-    return passage
+        cells: Layers = [[_constant(cell, dtype)] for cell in module.layers]
+        return stack_forward(module, Passage(name, lambda: cells, recording))
+    assert isinstance(module, nn.RNNBase | nn.RNNCellBase)
+    passage = Passage(name, _Weights(module, dtype), recording)
+    return torch_forward(module, passage) if isinstance(module, nn.RNNBase) else cell_forward(module, passage)
+
+
+class _Weights:
+    """A torch module's cells, copied anew when its weights have changed since the last call."""
+
+    def __init__(self, module: nn.RNNBase | nn.RNNCellBase, dtype: torch.dtype) -> None:
+        self.module, self.dtype = module, dtype
+        self.seen: list[tuple[Tensor, int]] = []
+        self.cells: Layers = []
+
+    def __call__(self) -> Layers:
+        now = [(x, x._version) for x in weights_in_use(self.module).values()]
+        if len(now) != len(self.seen) or any(map(_differ, now, self.seen)):
+            self.seen, self.cells = now, constants(self.module, self.dtype)
+        return self.cells
+
+
+def _differ(one: tuple[Tensor, int], other: tuple[Tensor, int]) -> bool:
+    return one[0] is not other[0] or one[1] != other[1]
 
 
 def _constant(cell: Cell, dtype: torch.dtype) -> Cell:
     return copy.deepcopy(cell).to(dtype).requires_grad_(False)
 
 
+@contextmanager
+def eagerly(model: nn.Module) -> Iterator[bool]:
+    """Inside, what torch.compile has made of the model runs as it was written. Yields whether there was any."""
+    compiled = [m for m in model.modules() if hasattr(m, "_orig_mod") or m._compiled_call_impl is not None]
+    if not compiled:
+        yield False
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield True
+
+
 def _check(losses: Tensor) -> None:
     if not isinstance(losses, Tensor) or losses.dim() > 2:
         shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
         raise NotMeasured(f"The loss must be (time, batch), (time,) or a single number, got {shape}.")
+    if not losses.is_floating_point():
+        raise NotMeasured(f"The loss must be of real numbers with a fraction, such as float32; got {losses.dtype}.")
     if not losses.requires_grad:
         raise NotMeasured(
             "The loss carries no gradient. Was it computed under torch.no_grad(), or from detached outputs?"
         )
 
 
-def _layers(name: str, passage: Passage, loss: Tensor) -> list[LayerTrace]:
-    layers = []
-    for number, passes in enumerate(passage.trajectories, start=1):
-        for (suffix, reverse), runs in zip(_places(passage.layers), zip(*passes, strict=True), strict=True):
-            full = f"{name}.{suffix}" + (f" ({number})" if number > 1 else "")
-            layers.append(_layer(full, runs, loss, reverse=reverse))
-    return layers
-
-
-def _places(layers: Layers) -> list[tuple[str, bool]]:
-    """Of each cell, lowest layer first: what its layer is called within the module, and whether it runs in reverse."""
-    both = ("", False), (".reverse", True)
-    return [(f"l{layer}{end}", reverse) for layer, cells in enumerate(layers) for end, reverse in both[: len(cells)]]
-
-
-def _layer(name: str, runs: tuple[Run, ...], loss: Tensor, *, reverse: bool) -> LayerTrace:
-    cell = runs[0].cell
-    tape = Tape(
-        cell,
-        starts=_joined([run.tape.starts for run in runs], runs, empty=False),
-        live=_joined([run.tape.live for run in runs], runs, empty=True),
-        steps=[step for run in runs for step in run.tape.steps],
+def _unseen(model: nn.Module) -> str:
+    scripted = [name for name, m in model.named_modules() if isinstance(m, torch.jit.ScriptModule)]
+    if scripted:
+        return (
+            f"The model is compiled by TorchScript (at {scripted[0] or 'the top'}), whose steps cannot be seen. "
+            "Give the module that it was made from."
+        )
+    return (
+        "No nn.RNN, nn.GRU, nn.LSTM or Stack ran while the loss was computed, nor a cell that is given its own state "
+        "again; there is no state. Where a cell keeps its state to itself, name it: rg.register(MyCell, state=...)."
     )
-    return LayerTrace(
-        name=name,
-        reverse=reverse,
-        cell=cell,
-        inputs=torch.cat([run.inputs for run in runs]),
-        states=torch.cat([runs[0].states, *(run.states[1:] for run in runs[1:])]),
-        tape=tape,
-        runs=runs,
-        loss=loss,
-    )
-
-
-def _joined(masks: list[Tensor | None], runs: tuple[Run, ...], *, empty: bool) -> Tensor | None:
-    """The runs' masks end to end, `empty` where a run has none; None where none has."""
-    if all(mask is None for mask in masks):
-        return None
-    blank = [run.inputs.new_full(run.inputs.shape[:2], empty, dtype=torch.bool) for run in runs]
-    return torch.cat([b if m is None else m for b, m in zip(blank, masks, strict=True)])

@@ -7,6 +7,8 @@ The whole layer is one node of the autograd graph. Its backward is the recursion
 losses at once. Axes: A losses, T time, B batch, S state, P projection (blocks times hidden size).
 """
 
+import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +20,17 @@ from torch.autograd.function import Function
 from retrograd.cells import Cell, Local
 
 
+class Steps(ABC):
+    """The linear maps of a run's steps."""
+
+    starts: Tensor | None = None  # (T, B): where a new document begins, and the step sets out from zero
+    live: Tensor | None = None  # (T, B): false where a sequence has already ended, and its state stays as it is
+
+    @abstractmethod
+    def back(self, t: int, delta: Tensor) -> Tensor:
+        """A gradient (..., B, S) at the state after step t = 0 .. T-1, at the state before."""
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One pass of one cell over T steps.
@@ -26,23 +39,20 @@ class Run:
     that what enters from above and what comes back through time stay apart.
     """
 
-    cell: Cell
+    cell: Cell | None  # None: somebody's own, whose equation is not known
     inputs: Tensor  # (T, B, X)
     states: Tensor  # (T+1, B, S)
     outputs: Tensor  # (T, B, H), live
     final: Tensor  # (B, S), live
     last: Tensor  # (B, S), live
     probe: Tensor  # (T+1, B, S), zeros: the gradient at it is the total gradient at each state
-    tape: "Tape"
+    steps: Steps
+    given: Tensor | None = None  # (B, S), live: the first state, where it came from the run before through the model
 
 
 @dataclass(frozen=True, eq=False)
-class Tape:
-    """The linearised steps of a run, in the order in which they were taken.
-
-    Where `starts` is true a new document begins: the step sets out from zero. Where `live` is false a sequence
-    has already ended: its state stays as it is. Both (T, B); None when that happens nowhere.
-    """
+class Tape(Steps):
+    """The linearised steps of a run, in the order in which they were taken."""
 
     cell: Cell
     starts: Tensor | None = None
@@ -60,7 +70,10 @@ class Tape:
             states.append(s)
         return torch.stack(states)
 
-    def back(self, t: int, delta: Tensor) -> tuple[Tensor, Tensor]:
+    def back(self, t: int, delta: Tensor) -> Tensor:
+        return self.pull(t, delta)[0]
+
+    def pull(self, t: int, delta: Tensor) -> tuple[Tensor, Tensor]:
         """A gradient (..., B, S) at the state after step t taken back over that step: at the state before, at p[t].
 
         A sequence with a gradient of exactly zero keeps it, also where the step holds a NaN: 0 * NaN is NaN.
@@ -84,7 +97,7 @@ class Tape:
         at_p = None
         for t in reversed(range(len(self.steps))):
             losses = total[:, t + 1].ne(0).flatten(1).any(1).nonzero().squeeze(1)
-            delta, p = self.back(t, total[losses, t + 1])
+            delta, p = self.pull(t, total[losses, t + 1])
             total[losses, t] += delta
             if wanted:
                 if at_p is None:
@@ -93,29 +106,29 @@ class Tape:
         return at_p
 
 
-def run(cell: Cell, inputs: Tensor, state: Tensor, *, starts: Tensor | None = None, live: Tensor | None = None) -> Run:
-    """Run `cell` over inputs (T, B, X) from state (B, S); the cell's own weights are taken as constants."""
-    if not _follows_a_run(inputs):
-        inputs = inputs.detach()  # no state lies below: its gradient need not be had
+def run(
+    cell: Cell,
+    inputs: Tensor,
+    state: Tensor,
+    *,
+    starts: Tensor | None = None,
+    live: Tensor | None = None,
+    follows: bool = True,
+    bridged: bool = False,
+) -> Run:
+    """Run `cell` over inputs (T, B, X) from state (B, S); the cell's own weights are taken as constants.
+
+    `follows`: do the inputs depend on a layer that is recorded? Otherwise their gradient need not be had. `bridged`:
+    did the state come from the run before this one by way of the model?
+    """
+    if not follows:
+        inputs = inputs.detach()
     p = cell.project(inputs)
     probe = p.new_zeros(()).expand(len(p) + 1, *state.shape).requires_grad_()
     tape = Tape(cell, starts, live)
     states, outputs, final, last = _Replay.apply(tape, p, state, probe)  # type: ignore[no-untyped-call]
-    return Run(cell, inputs.detach(), states, outputs, final, last, probe, tape)
-
-
-def _follows_a_run(x: Tensor) -> bool:
-    """Does x depend on the states of a layer that is recorded?"""
-    todo, seen = [x.grad_fn], set()
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        if node.name() == "_ReplayBackward":
-            return True
-        seen.add(node)
-        todo += [below for below, _ in node.next_functions]
-    return False
+    given = state if bridged else None
+    return Run(cell, inputs.detach(), states, outputs, final, last, probe, tape, given)
 
 
 class _Replay(Function):
@@ -162,6 +175,22 @@ class _Recursion(Function):
         )
         gradients = _Recursion.apply(tape, wanted, *stacked)  # type: ignore[no-untyped-call]
         return gradients, (0, 0 if wanted else None, 0)
+
+
+def batched_gradient(output: Tensor, well: Tensor, deltas: Tensor) -> Tensor:
+    """d <output, delta> / d well for each of a stack of deltas (A, ...); the graph is kept."""
+
+    def back(delta: Tensor) -> Tensor:
+        (found,) = torch.autograd.grad(output, well, delta, retain_graph=True, materialize_grads=True)
+        return found
+
+    with torch.enable_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")  # of vmap; the numbers are the same
+        try:
+            stacked: Tensor = torch.func.vmap(back)(deltas)
+        except RuntimeError:  # vmap cannot take something in the model's own backward
+            stacked = torch.stack([back(delta) for delta in deltas])
+    return stacked
 
 
 def entered(outputs: Tensor, final: Tensor) -> Tensor:

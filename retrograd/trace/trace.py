@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from retrograd.cells import Cell, Local
-from retrograd.errors import NotMeasured
+from retrograd.errors import NotMeasured, ShapeError
 from retrograd.numerics import flush_denormals
-from retrograd.trace.replay import Run, Tape, entered
+from retrograd.trace.recording import Recording, Trajectory
+from retrograd.trace.replay import Run, batched_gradient, entered
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,37 +27,74 @@ class LayerTrace:
     """One recurrent layer in one direction. `total` and `entering` cost a backward pass when first read."""
 
     name: str  # "encoder.l0", "encoder.l0.reverse"; a second, separate pass is "encoder.l0 (2)"
+    kind: str  # the cell's class: "LSTM"
     reverse: bool  # does it run from the last input to the first?
-    cell: Cell  # a copy in the precision of the record
-    inputs: Tensor  # (T, B, X)
-    states: Tensor  # (T+1, B, S)
-    tape: Tape  # the linearised steps
+    has_memory: bool  # does its state hold more than what it puts out?
+    begins: int  # steps on the trace's clock before its first
+    first: int  # the first state whose gradient is its own: 1 where there is no s[0], or it is an earlier layer's last
     runs: tuple[Run, ...] = field(repr=False)
     loss: Tensor = field(repr=False)  # the summed loss, live
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return sum(len(run.inputs) for run in self.runs)
 
     @property
-    def kind(self) -> str:
-        """The cell's class: "LSTM"."""
-        return type(self.cell).__name__
+    def cell(self) -> Cell | None:
+        """A copy in the precision of the record; None for somebody's own cell, and where weights change on the way."""
+        cells = {run.cell for run in self.runs}
+        return cells.pop() if len(cells) == 1 else None
 
-    @property
+    @cached_property
+    def inputs(self) -> Tensor:
+        """(T, B, X)."""
+        return torch.cat([run.inputs for run in self.runs])
+
+    @cached_property
+    def states(self) -> Tensor:
+        """(T+1, B, S)."""
+        return torch.cat([self.runs[0].states, *(run.states[1:] for run in self.runs[1:])])
+
+    @cached_property
+    def starts(self) -> Tensor | None:
+        """(T, B): where a new document begins, and the step sets out from zero; None where none does."""
+        return self._joined([run.steps.starts for run in self.runs], empty=False)
+
+    @cached_property
     def live(self) -> Tensor | None:
         """(T, B): has sequence b a step t? None where all have all."""
-        return self.tape.live
+        return self._joined([run.steps.live for run in self.runs], empty=True)
 
     def back(self, t: int, delta: Tensor) -> Tensor:
         """J[t]^T delta: gradients (..., B, S) at s[t] taken back over step t = 1 .. T, to s[t-1]."""
-        return self.tape.back(t - 1, delta)[0]
+        number, within = self._steps[t - 1]
+        run = self.runs[number]
+        before = run.steps.back(within, delta)
+        return before if within or run.given is None else self._over_the_bridge(number, before)
+
+    @cached_property
+    def _steps(self) -> list[tuple[int, int]]:
+        """Of every step, its run and which one it is there."""
+        return [(number, t) for number, run in enumerate(self.runs) for t in range(len(run.inputs))]
+
+    def _over_the_bridge(self, number: int, delta: Tensor) -> Tensor:
+        """From the first state of a run through what the model did, to the last state of the run before."""
+        given, probe = self.runs[number].given, self.runs[number - 1].probe
+        assert given is not None
+        at = batched_gradient(given, probe, delta.reshape(-1, *given.shape).to(given.dtype))
+        return at[:, -1].reshape(delta.shape)
 
     @cached_property
     def linear(self) -> Local:
-        """All steps linearised at once: gates, derivatives and the map J^T, with the axes (T, B, ...)."""
-        before = self.states[:-1]
-        if self.tape.starts is not None:
-            before = torch.where(self.tape.starts[..., None], 0.0, before)
+        """All steps linearised at once: gates, derivatives and the map J^T, with the axes (T, B, ...).
+
+        Raises NotMeasured where the cell's equation is not known.
+        """
+        if self.cell is None:
+            raise NotMeasured(f"The equation of {self.name} ({self.kind}) is not known, so it has no gates to show.")
+        runs = [run.states[:-1] for run in self.runs]
+        before = torch.cat(runs)
+        if self.starts is not None:
+            before = torch.where(self.starts[..., None], 0.0, before)
         return self.cell.linearize(self.cell.project(self.inputs), before)
 
     @property
@@ -74,7 +112,12 @@ class LayerTrace:
         doors = [door for run in self.runs for door in (run.outputs, run.final)]
         (*gradients,) = _gradients_of(self.loss[None], doors + self.probes, self.runs)
         at_states = list(map(entered, gradients[: len(doors) : 2], gradients[1 : len(doors) : 2]))
-        return self.join(at_states)[0, 1:], self.join(gradients[len(doors) :])[0]
+        probed = gradients[len(doors) :]
+        for number, run in enumerate(self.runs):
+            if run.given is not None:  # what went on through the model is no entry
+                on = self._over_the_bridge(number, probed[number][0, 0])
+                at_states[number - 1][0, -1] = _less(at_states[number - 1][0, -1], on)
+        return self.join(at_states)[0, 1:], self.join(probed)[0]
 
     @property
     def probes(self) -> list[Tensor]:
@@ -84,25 +127,99 @@ class LayerTrace:
         """The runs' (A, T'+1, B, S) end to end: where one continues another, their common state counts once."""
         return torch.cat([pieces[0], *(piece[:, 1:] for piece in pieces[1:])], dim=1)
 
+    def _joined(self, masks: list[Tensor | None], *, empty: bool) -> Tensor | None:
+        """The runs' masks end to end, `empty` where a run has none; None where none has."""
+        if all(mask is None for mask in masks):
+            return None
+        blank = [run.inputs.new_full(run.inputs.shape[:2], empty, dtype=torch.bool) for run in self.runs]
+        return torch.cat([b if m is None else m for b, m in zip(blank, masks, strict=True)])
+
+
+def _less(whole: Tensor, part: Tensor) -> Tensor:
+    """whole - part, and exactly 0 where that is rounding."""
+    rest = whole - part
+    return torch.where(rest.abs() <= 1e-12 * whole.abs().amax(-1, keepdim=True), 0.0, rest)
+
+
+def traced(recording: Recording, loss: Tensor) -> tuple[LayerTrace, ...]:
+    """The layers of a recording, in the order in which they began."""
+    layers: list[LayerTrace] = []
+    taken: dict[str, int] = {}
+    for trajectory in recording.trajectories:
+        for place, runs in zip(trajectory.places, zip(*trajectory.passes, strict=True), strict=True):
+            full = f"{trajectory.name}.{place.name}" if place.name else trajectory.name
+            taken[full] = taken.get(full, 0) + 1
+            name = f"{full} ({taken[full]})" if taken[full] > 1 else full
+            layers.append(_layer(trajectory, name, runs, loss, reverse=place.reverse))
+    return tuple(layers)
+
+
+def _layer(trajectory: Trajectory, name: str, runs: tuple[Run, ...], loss: Tensor, *, reverse: bool) -> LayerTrace:
+    cell = runs[0].cell
+    return LayerTrace(
+        name=name,
+        kind=cell.kind if cell else trajectory.kind,
+        reverse=reverse,
+        has_memory=cell.has_memory if cell else trajectory.has_memory,
+        begins=trajectory.begins,
+        first=0 if trajectory.started and not trajectory.after else 1,
+        runs=runs,
+        loss=loss,
+    )
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """The recurrent layers of a model during one forward pass, and its losses, still attached to the graph.
 
+    All layers have one clock, t = 1 .. T: a decoder that starts from an encoder's last state goes on where that ended.
     Read it before the next optimiser step: the graph refers to the weights outside the recurrent layers. What
     flows back between two recurrent modules passes through the model's own, lower precision.
     """
 
     layers: tuple[LayerTrace, ...]
     losses: Tensor  # (T, B) or (T,), or a single number; live
+    notes: tuple[str, ...] = ()  # what a reader should know of how it was recorded
 
     def __repr__(self) -> str:
         return f"Trace of {', '.join(f'{layer.name} ({len(layer)} steps)' for layer in self.layers)}"
+
+    def __len__(self) -> int:
+        """T, of all layers on their common clock."""
+        return max(layer.begins + len(layer) for layer in self.layers)
 
     @property
     def per_step(self) -> bool:
         """Is there a loss for each step, or only one for all?"""
         return self.losses.dim() > 0
+
+    @cached_property
+    def first_loss(self) -> int:
+        """The step before that of losses[0]: 0 where there are as many losses as steps.
+
+        Of fewer losses, each belongs to the latest state that it depends on. Raises ShapeError where these are not
+        one step apart from loss to loss.
+        """
+        count, length = len(self.losses), len(self)
+        if count == length:
+            return 0
+        asked = self.losses.detach().flatten(1).ne(0).any(1) if self.losses.dim() > 1 else self.losses.detach().ne(0)
+        numbers = asked.nonzero().flatten().tolist() or [0]
+        ends = [numbers[0], numbers[-1]]
+        latest = [_latest(self.layers, [g[i] for g in self._gradients_of(ends)]) for i in range(2)]
+        if latest[1] - latest[0] != ends[1] - ends[0] or not 0 <= latest[0] - ends[0] - 1 <= length - count:
+            raise ShapeError(self._misfit())
+        return int(latest[0] - ends[0] - 1)
+
+    def _misfit(self) -> str:
+        shape, length = tuple(self.losses.shape), len(self)
+        said = f"The losses must be (time, batch) or (time,), one for each of {length} steps, got {shape}."
+        if len(shape) > 1 and shape[1] == length:
+            return f"{said} If batch comes first, return losses.transpose(0, 1)."
+        alone = [layer.name for layer in self.layers if len(layer) == length and not layer.begins]
+        if len(alone) > 1 and len(alone) == len(self.layers) and any(name.endswith(f"({shape[0]})") for name in alone):
+            return f"{alone[0]} ran {shape[0]} times, each time from a state of its own, so no step has one before it."
+        return f"{said} Which step each of them belongs to cannot be told."
 
     def gradients(self, t: int) -> tuple[Tensor, ...]:
         """dL_t/ds[k] of each layer for every k, (T+1, B, S); L_t is summed over the batch.
@@ -112,30 +229,37 @@ class Trace:
         return tuple(gradients[0] for gradients in self.gradients_at([t]))
 
     def gradients_at(self, steps: Sequence[int]) -> tuple[Tensor, ...]:
-        """`gradients` for several t in one pass: (A, T+1, B, S) of each layer."""
+        """`gradients` for several t in one pass: (A, T+1, B, S) of each layer, T that layer's own steps."""
+        if not self.per_step:
+            if list(steps) != [len(self)]:
+                raise NotMeasured(
+                    f"The loss is a single number, so it has one gradient, counted from step {len(self)}; asked for "
+                    f"{list(steps)}. Return the losses of all steps, (time, batch), to tell them apart."
+                )
+            return self._gradients_of([0])
+        first, last = self.first_loss + 1, self.first_loss + len(self.losses)
+        for t in steps:
+            if not first <= t <= last:
+                raise NotMeasured(f"There are losses for the steps {first} to {last}, none for {t}.")
+        return self._gradients_of([t - first for t in steps])
+
+    def _gradients_of(self, numbers: Sequence[int]) -> tuple[Tensor, ...]:
+        """Of the losses with these numbers, from 0."""
         with torch.enable_grad():
-            losses = self._losses_at(steps)
+            losses = self.losses.reshape(len(self.losses) if self.per_step else 1, -1).sum(1)[list(numbers)]
         runs = [run for layer in self.layers for run in layer.runs]
         gradients = iter(_gradients_of(losses, [run.probe for run in runs], runs))
         return tuple(layer.join([next(gradients) for _ in layer.runs]) for layer in self.layers)
 
-    def _losses_at(self, steps: Sequence[int]) -> Tensor:
-        if not self.per_step:
-            last = max(map(len, self.layers))
-            if list(steps) != [last]:
-                raise NotMeasured(
-                    f"The loss is a single number, so it has one gradient, counted from step {last}; asked for "
-                    f"{list(steps)}. Return the losses of all steps, (time, batch), to tell them apart."
-                )
-            return self.losses[None]
-        for t in steps:
-            if not 1 <= t <= len(self.losses):
-                raise NotMeasured(f"There are losses for the steps 1 to {len(self.losses)}, none for {t}.")
-        return (
-            self.losses.flatten(1).sum(1)[[t - 1 for t in steps]]
-            if self.losses.dim() > 1
-            else (self.losses[[t - 1 for t in steps]])
-        )
+
+def _latest(layers: Sequence[LayerTrace], gradients: Sequence[Tensor]) -> int:
+    """The latest step, on the common clock, at whose state one of the layers has a gradient (T+1, B, S)."""
+    found = [0]
+    for layer, gradient in zip(layers, gradients, strict=True):
+        some = gradient.ne(0).flatten(1).any(1).nonzero()
+        if len(some) and not layer.reverse:
+            found.append(layer.begins + int(some[-1]))
+    return max(found)
 
 
 def _gradients_of(losses: Tensor, wells: Sequence[Tensor], runs: Sequence[Run]) -> tuple[Tensor, ...]:

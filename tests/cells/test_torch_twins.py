@@ -102,9 +102,23 @@ def test_layers_without_a_torch_twin_are_refused_with_the_reason(layers, message
         to_torch(layers)
 
 
-def test_a_projected_lstm_is_refused():
-    with pytest.raises(NotMeasured, match="proj_size=0"):
-        from_torch(nn.LSTM(X, H, proj_size=2))
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_a_projected_lstm_is_torchs_and_goes_back_as_autograd_does():
+    torch.manual_seed(0)
+    module, x = nn.LSTM(X, H, proj_size=2).double(), torch.randn(5, 3, X).double()
+    [[cell]] = from_torch(module)
+    s = cell.initial_state(3)
+    for x_t, truth in zip(x, module(x)[0], strict=True):
+        s = cell.step(x_t, s)
+        torch.testing.assert_close(cell.output(s), truth, rtol=1e-12, atol=1e-13)
+    s = torch.randn(3, 2 + H, dtype=torch.float64, requires_grad=True)
+    J = cell.jacobian(x[0], s.detach())
+    new = cell.step(x[0], s)
+    rows = [torch.autograd.grad(new[:, i].sum(), s, retain_graph=True)[0] for i in range(2 + H)]
+    torch.testing.assert_close(J, torch.stack(rows, 1), rtol=1e-10, atol=1e-12)
+    delta = torch.randn(3, 2 + H).double()
+    local = cell.linearize(cell.project(x[0]), s.detach())
+    torch.testing.assert_close(sum(local.paths(delta).values()), local.pullback(delta)[0], rtol=1e-12, atol=1e-13)
 
 
 def test_a_parametrised_module_is_refused():

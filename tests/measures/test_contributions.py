@@ -153,11 +153,12 @@ def test_an_exact_zero_is_minus_infinity_and_what_is_not_finite_is_kept():
     assert math.isnan(got.log_norms[-1][0])
 
 
-def test_layers_of_different_lengths_are_not_joined():
+def test_a_decoder_goes_on_with_the_clock_of_its_encoder():
     model = nn.ModuleDict({"reader": nn.GRU(X, H), "writer": nn.GRU(X, H)})
     x = torch.randn(T, B, X)
-    with pytest.raises(NotMeasured, match=r"reader.l0 16, writer.l0 7"):
-        contributions(record(model, lambda m: m["writer"](x[:7], m["reader"](x)[1])[0].sum(-1)))
+    found = contributions(record(model, lambda m: m["writer"](x[:7], m["reader"](x)[1])[0].sum(-1)))
+    assert found.times == tuple(range(T + 1, T + 8))
+    assert found.states == tuple(range(T + 8))
 
 
 @pytest.mark.parametrize("options", [{"rows": 0}, {"columns": 0}])

@@ -9,8 +9,9 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from retrograd.bptt.stack import Stack
 from retrograd.cells import Elman
-from retrograd.errors import NotMeasured, ShapeError, UsageError
+from retrograd.errors import ShapeError, UsageError
 from retrograd.measures import reach
+from retrograd.numerics import log_norm
 from retrograd.trace import record
 from tests.trace.brute_force import gradients, unrolled
 
@@ -106,7 +107,7 @@ def test_backward_layers_are_left_out_unless_they_are_named():
         reach(trace, layers=["gru.l7"])
 
 
-def test_layers_of_different_lengths_are_not_joined():
+def test_a_decoder_goes_on_with_the_clock_of_its_encoder():
     model = nn.ModuleDict({"reader": nn.GRU(X, H), "writer": nn.GRU(X, H)})
     x = torch.randn(T, B, X)
 
@@ -115,9 +116,14 @@ def test_layers_of_different_lengths_are_not_joined():
         return m["writer"](x[:7], state)[0].sum(-1)
 
     trace = record(model, loss)
-    with pytest.raises(NotMeasured, match=r"reader.l0 16, writer.l0 7"):
-        reach(trace)
-    assert reach(trace, layers=["writer.l0"]).length == 7
+    found = reach(trace, longest=T + 7)
+    assert (found.length, found.anchors, found.layers) == (T + 7, (T + 7,), ("reader.l0", "writer.l0"))
+    reader, writer = (log_norm(g) for g in trace.gradients(T + 7))
+    torch.testing.assert_close(found.log_norms[0], torch.cat([reader, writer[1:]]).flip(0), rtol=0, atol=1e-12)
+    alone = reach(trace, layers=["writer.l0"], longest=6)
+    assert torch.equal(alone.log_norms, found.log_norms[:, :7])
+    with pytest.raises(UsageError, match="at most the earliest anchor, 6; got 7"):
+        reach(trace, layers=["writer.l0"], longest=7)
 
 
 def test_losses_with_the_batch_first_are_refused():

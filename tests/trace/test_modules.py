@@ -136,7 +136,7 @@ def test_a_stack_is_replayed_with_its_dropout_and_its_documents(dtype):
     torch.manual_seed(1)
     same(mine, stack(x, state, starts), **TOLERANCE[dtype])
     assert [layer.name for layer in trace.layers] == ["stack.l0", "stack.l1", "stack.l2"]
-    assert torch.equal(trace.layers[1].tape.starts, starts)
+    assert torch.equal(trace.layers[1].starts, starts)
 
 
 def test_a_stack_fed_its_own_state_continues():
