@@ -20,6 +20,7 @@ from retrograd.cells import Cell, constants, weights_in_use
 from retrograd.errors import NotMeasured
 from retrograd.numerics import flush_denormals
 from retrograd.trace.discovery import discover, may_hold_a_cell
+from retrograd.trace.inputs import record_inputs
 from retrograd.trace.loops import Loop, Spec
 from retrograd.trace.modules import cell_forward, stack_forward, torch_forward
 from retrograd.trace.passage import Layers, Passage
@@ -65,11 +66,21 @@ def record_with(
         with _replayed(model, cells, recording, dtype):
             losses = loss(model)
         _check(losses)
-        total = losses.sum()
-    layers = traced(recording, total)
-    if not layers:
-        raise NotMeasured(_unseen(model))
-    return Trace(layers, losses, tuple(recording.notes))
+    if not recording.trajectories:
+        recording, losses = _by_inputs(model, loss, losses)
+    return Trace(traced(recording, losses.sum()), losses, tuple(recording.notes))
+
+
+def _by_inputs(model: nn.Module, loss: Callable[[nn.Module], Tensor], losses: Tensor) -> tuple[Recording, Tensor]:
+    """Where there is no state to be seen, the inputs of what mixes the steps. Raises NotMeasured where nothing does."""
+    if losses.dim():
+        steps, batch = len(losses), losses.shape[1] if losses.dim() > 1 else 1
+        for count in (steps, steps + 1):  # of a model that predicts the next step, the last is often left out
+            with untouched(model), torch.enable_grad(), flush_denormals(False), eagerly(model):
+                recording, again = record_inputs(model, loss, count, batch)
+            if recording.trajectories:
+                return recording, again
+    raise NotMeasured(_unseen(model))
 
 
 @contextmanager
@@ -171,5 +182,6 @@ def _unseen(model: nn.Module) -> str:
         )
     return (
         "No nn.RNN, nn.GRU, nn.LSTM or Stack ran while the loss was computed, nor a cell that is given its own state "
-        "again; there is no state. Where a cell keeps its state to itself, name it: rg.register(MyCell, state=...)."
+        "again; there is no state. Where a cell keeps its state to itself, name it: rg.register(MyCell, state=...). "
+        "A layer without states is measured by its inputs where the loss is one for each step, (time, batch)."
     )
