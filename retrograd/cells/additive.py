@@ -28,6 +28,10 @@ class AdditiveLocal(Local):
     def pullback(self, delta: Tensor) -> Gradients:
         return delta, self.slope * delta, delta[..., :0]
 
+    def paths(self, delta: Tensor) -> dict[str, Tensor]:
+        """One alone: what is kept is kept whole."""
+        return {"keep": delta}
+
 
 class Additive(Cell):
     """A running sum of what each input adds; it has no W_hh, and so no `weight_hh` and no `bias_hh`."""

@@ -30,6 +30,10 @@ class ElmanLocal(Local):
         dz = self.slope * delta
         return dz @ self.weight_hh, dz, dz
 
+    def paths(self, delta: Tensor) -> dict[str, Tensor]:
+        """One alone, through the activation and W_hh."""
+        return {"recurrence": (self.slope * delta) @ self.weight_hh}
+
 
 class Elman(Cell):
     """`nn.RNN`'s cell, with f any of tanh, relu, sigmoid and identity.

@@ -41,6 +41,14 @@ class GRULocal(Local):
         dp, da = self.to_p * thrice, self.to_a * thrice
         return self.z * delta + da @ self.weight_hh, dp, da
 
+    def paths(self, delta: Tensor) -> dict[str, Tensor]:
+        """Straight on, through z alone, and through each gate's block of W_hh."""
+        da = self.to_a * torch.cat([delta, delta, delta], -1)
+        through = {"keep": self.z * delta}
+        for gate, d, W in zip("rzn", da.chunk(3, -1), self.weight_hh.chunk(3), strict=True):
+            through[f"gate {gate}"] = d @ W
+        return through
+
 
 class GRU(Cell):
     """`nn.GRU`'s cell.

@@ -42,10 +42,26 @@ class LSTMLocal(Local):
         return {"i": i * (1 - i), "f": f * (1 - f), "g": 1 - g**2, "o": o * (1 - o), "c": 1 - c.tanh() ** 2}
 
     def pullback(self, delta: Tensor) -> Gradients:
+        dc, dz = self._inner(delta)
+        return torch.cat([dz @ self.weight_hh, dc * self.f], -1), dz, dz
+
+    def paths(self, delta: Tensor) -> dict[str, Tensor]:
+        """Along the memory, through f alone, and through each gate's block of W_hh.
+
+        What comes down from h' through the output's tanh is in all but the output gate's.
+        """
+        dc, dz = self._inner(delta)
+        none = torch.zeros_like(dc)
+        through = {"memory": torch.cat([none, dc * self.f], -1)}
+        for gate, d, W in zip("ifgo", dz.chunk(4, -1), self.weight_hh.chunk(4), strict=True):
+            through[f"gate {gate}"] = torch.cat([d @ W, none], -1)
+        return through
+
+    def _inner(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """What arrives at c' in all, and at the pre-activations z."""
         dh, dc = delta.chunk(2, -1)
         dc = torch.addcmul(dc, dh, self.to_c)
-        dz = self.to_z * torch.cat([dc, dc, dc, dh], -1)
-        return torch.cat([dz @ self.weight_hh, dc * self.f], -1), dz, dz
+        return dc, self.to_z * torch.cat([dc, dc, dc, dh], -1)
 
 
 class LSTM(Cell):

@@ -106,6 +106,16 @@ class TestEveryCell:
                 for whole, one in zip(stacked, each, strict=True):
                     torch.testing.assert_close(whole[i, j], one, **EXACT)
 
+    def test_the_paths_back_add_up_to_the_pullback(self, form):
+        cell = cell_of(form)
+        x, s = point(cell)
+        local = cell.linearize(cell.project(x[0]), s)
+        delta = torch.randn(2, 3, B, cell.state_size, dtype=s.dtype)
+        paths = local.paths(delta)
+        assert all(piece.shape == delta.shape for piece in paths.values())
+        assert all(piece.ne(0).any() for piece in paths.values())
+        torch.testing.assert_close(sum(paths.values()), cell.pullback(local, delta)[0], **EXACT)
+
     def test_all_steps_linearised_at_once_are_each_step_linearised(self, form):
         cell = cell_of(form)
         x, s = point(cell)
@@ -153,6 +163,31 @@ def test_derivative_of_an_activation_is_its_slope(name):
     z = torch.linspace(-3, 3, 60, dtype=torch.float64)  # 0, where relu has no slope, is not among them
     slope = difference_quotient(activation.function, z, torch.ones_like(z))
     torch.testing.assert_close(activation.derivative(activation.function(z)), slope, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("form", "kept"), [("lstm", "memory"), ("gru", "keep")])
+def test_a_path_is_autograds_gradient_at_a_copy_of_the_state_that_this_path_alone_reads(form, kept):
+    cell = cell_of(form)
+    x, s = point(cell)
+    delta = torch.randn_like(s)
+    copies = {name: s.clone().requires_grad_() for name in (kept, *(f"gate {gate}" for gate in cell.gates))}
+    p = cell.project(x[0]).chunk(len(cell.gates), -1)
+    blocks = list(zip(cell.weight_hh.chunk(len(cell.gates)), cell.bias_hh.chunk(len(cell.gates)), strict=True))
+    a = [copies[f"gate {g}"][:, :H] @ W.T + b for g, (W, b) in zip(cell.gates, blocks, strict=True)]
+    if form == "lstm":
+        i, f, g, o = (torch.tanh(p[k] + a[k]) if k == 2 else torch.sigmoid(p[k] + a[k]) for k in range(4))
+        c = f * copies[kept][:, H:] + i * g
+        new = torch.cat([o * c.tanh(), c], -1)
+    else:
+        r, z = torch.sigmoid(p[0] + a[0]), torch.sigmoid(p[1] + a[1])
+        n = torch.tanh(p[2] + r * a[2])
+        new = (1 - z) * n + z * copies[kept]
+    torch.testing.assert_close(new, cell.step(x[0], s), **EXACT)
+    truth = dict(zip(copies, torch.autograd.grad(new, list(copies.values()), delta), strict=True))
+    paths = cell.linearize(cell.project(x[0]), s).paths(delta)
+    assert paths.keys() == truth.keys()
+    for name, piece in paths.items():
+        torch.testing.assert_close(piece, truth[name], **EXACT)
 
 
 def test_lstm_derivative_c_is_that_of_the_tanh_of_the_memory():
