@@ -1,0 +1,212 @@
+"""The step Jacobians along the data: as matrices, and applied to vectors.
+
+    J[t] = ds[t]/ds[t-1]
+    J[t] v = D[t] v + sum over gates g of K_g[t] * (W_g v_h)          K_g, D: diagonal
+
+The second form is that of a cell whose units meet nowhere but in W_hh; its K and D are what `pullback` makes of a
+vector of ones. Every other cell, and one without an equation, has its J row by row from `back`: J^T e_i is row i.
+Axes: n steps, b sequences, k vectors, M parts of the state (h, or h and c), G gates, H hidden, S = M H state.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from retrograd.cells import GRU, LSTM, Additive, Cell, Elman
+from retrograd.measures.stretches import Stretches
+from retrograd.trace import LayerTrace
+
+UNITWISE = (Elman, GRU, LSTM, Additive)
+AT_ONCE = 64  # steps whose maps are held together
+MOST = 1 << 22  # numbers that go through `back` together, 32 MB
+
+
+class Steps(ABC):
+    """The maps of n consecutive steps of b stretches, in float64 on the CPU."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """n"""
+
+    @abstractmethod
+    def matrices(self, first: int, last: int) -> Tensor:
+        """J of the steps first .. last - 1, (n, b, S, S)."""
+
+    def log_dets(self, J: Tensor) -> Tensor:
+        """ln |det J| of some of the matrices, (n, b)."""
+        logs: Tensor = torch.linalg.slogdet(J).logabsdet
+        return logs
+
+    @abstractmethod
+    def push(self, j: int, v: Tensor) -> Tensor:
+        """J v of the j-th step, for k vectors (b, k, S)."""
+
+    @abstractmethod
+    def push_input(self, j: int, v: Tensor) -> Tensor:
+        """(ds[t]/dx[t]) v of the j-th step, for vectors (b, k, X); not of a cell without an equation."""
+
+
+def steps_of(layer: LayerTrace, along: Stretches) -> Iterator[Steps]:
+    """The steps of these stretches, a piece of them at a time."""
+    cell = layer.cell
+    for first in range(0, along.steps, AT_ONCE):
+        times = along.times(first, min(first + AT_ONCE, along.steps))
+        if cell is not None and type(cell) in UNITWISE and not bridged(layer):
+            yield _unitwise(cell, layer, times, along.sequence)
+        else:
+            yield ByRows(layer, times, along.sequence)
+
+
+def bridged(layer: LayerTrace) -> bool:
+    """Does the model do something to the state between two calls of the layer, so that it is not the cell's alone?"""
+    return any(run.given is not None for run in layer.runs)
+
+
+def on_cpu(cell: Cell) -> Cell:
+    """A copy in float64 on the CPU."""
+    return deepcopy(cell).double().cpu()
+
+
+def aligned(values: Tensor, rows: Tensor, sequence: Tensor) -> Tensor:
+    """Of values (T, B, ...) these rows (n, b) of these sequences (b,), in float64 on the CPU."""
+    device = values.device
+    return values[rows.to(device), sequence.to(device)].detach().double().cpu()
+
+
+@dataclass(frozen=True, eq=False)
+class ByRows(Steps):
+    """Any cell: S pullbacks a step, of all sequences of the batch."""
+
+    layer: LayerTrace
+    times: Tensor  # (n, b)
+    sequence: Tensor  # (b,)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def matrices(self, first: int, last: int) -> Tensor:
+        return torch.stack([self._rows(j, self.layer.back) for j in range(first, last)])
+
+    def push(self, j: int, v: Tensor) -> Tensor:
+        return v @ self._rows(j, self.layer.back).mT
+
+    def push_input(self, j: int, v: Tensor) -> Tensor:
+        return v @ self._rows(j, self._back_to_input).mT
+
+    def _back_to_input(self, t: int, delta: Tensor) -> Tensor:
+        assert self.layer.cell is not None
+        _, at_p, _ = self.layer.linear[t - 1].pullback(delta)
+        return at_p @ self.layer.cell.weight_ih
+
+    def _rows(self, j: int, back: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """What `back` makes of each unit vector at the j-th step, (b, S, ...)."""
+        states, times = self.layer.states, self.times[j]
+        _, batch, size = states.shape
+        units = torch.eye(size, dtype=states.dtype, device=states.device)[:, None].expand(-1, batch, -1)
+        at_once = max(1, MOST // (batch * size))
+        found = {}
+        for t in set(times.tolist()):
+            pieces = [back(t, units[i : i + at_once]) for i in range(0, size, at_once)]
+            found[t] = torch.cat(pieces).detach().double().cpu()  # (S, B, ...)
+        return torch.stack([found[t][:, b] for t, b in zip(times.tolist(), self.sequence.tolist(), strict=True)])
+
+
+@dataclass(frozen=True, eq=False)
+class Unitwise(Steps):
+    """The cells in closed form."""
+
+    to_p: Tensor  # K for the input's share p, (M, n, b, G, H)
+    to_a: Tensor  # K for the state's share a, (M, n, b, G, H)
+    direct: Tensor  # D, (M, n, b, M, H)
+    weight_ih: Tensor  # (G*H, X)
+    weight_hh: Tensor  # (G*H, H)
+
+    def __len__(self) -> int:
+        return self.direct.shape[1]
+
+    def matrices(self, first: int, last: int) -> Tensor:
+        direct, K = self.direct[:, first:last], self.to_a[:, first:last]
+        M, n, b, _, H = direct.shape
+        J = direct.new_zeros(n, b, M, H, M, H)
+        for r in range(M):
+            for g, W in enumerate(self.weight_hh.view(-1, H, H)):
+                J[:, :, r, :, 0].addcmul_(K[r, :, :, g, :, None], W)
+            for c in range(M):
+                J[:, :, r, :, c].diagonal(dim1=-2, dim2=-1).add_(direct[r, :, :, c])
+        return J.view(n, b, M * H, M * H)
+
+    def log_dets(self, J: Tensor) -> Tensor:
+        """With a memory J = [A B; C F], B and F diagonal, and det J = det F det(A - B F^-1 C)."""
+        H = self.direct.shape[-1]
+        f = J[..., H:, H:].diagonal(dim1=-2, dim2=-1)
+        if len(self.direct) == 1 or (f == 0).any():
+            return super().log_dets(J)
+        kept = J[..., :H, H:].diagonal(dim1=-2, dim2=-1) / f
+        rest = J[..., :H, :H] - kept[..., None] * J[..., H:, :H]
+        return super().log_dets(rest) + f.abs().log().sum(-1)
+
+    def push(self, j: int | slice, v: Tensor) -> Tensor:
+        """J v of the j-th step; of a slice of steps for vectors (n, b, k, S)."""
+        M, H = self.direct.shape[0], self.direct.shape[-1]
+        kept = (self.direct[:, j].unsqueeze(-3) * v.reshape(*v.shape[:-1], M, H)).sum(-2)
+        return _joined(kept + _gated(self.to_a[:, j], F.linear(v[..., :H], self.weight_hh)))
+
+    def push_input(self, j: int, v: Tensor) -> Tensor:
+        return _joined(_gated(self.to_p[:, j], F.linear(v, self.weight_ih)))
+
+    @property
+    def scale(self) -> Tensor:
+        """A size that no element of J exceeds, (n, b)."""
+        largest = self.to_a.abs().sum((0, 3)).amax(-1) * self.weight_hh.abs().sum(0).amax()
+        size = largest + self.direct.abs().amax((0, 3, 4))
+        return torch.where(size > 0, size, 1.0)
+
+    def pull(self, delta: Tensor) -> Tensor:
+        """J^T delta of all steps, for one vector each, (n, b, S)."""
+        M, n, b, _, H = self.direct.shape
+        parts = delta.view(n, b, M, 1, H).movedim(2, 0)
+        kept = (self.direct * parts).sum(0)
+        kept[..., 0, :] += (self.to_a * parts).sum(0).flatten(-2) @ self.weight_hh
+        return kept.flatten(-2)
+
+
+def _gated(K: Tensor, share: Tensor) -> Tensor:
+    """Sum over gates of K_g * share_g: (M, ..., G, H) and (..., k, G*H) -> (M, ..., k, H)."""
+    return (K.unsqueeze(-3) * share.view(*share.shape[:-1], *K.shape[-2:])).sum(-2)
+
+
+def _joined(parts: Tensor) -> Tensor:
+    """(M, ..., k, H) -> (..., k, M*H)."""
+    return parts.movedim(0, -2).flatten(-2)
+
+
+def _unitwise(cell: Cell, layer: LayerTrace, times: Tensor, sequence: Tensor) -> Unitwise:
+    x, s = (aligned(values, times - 1, sequence) for values in (layer.inputs, layer.states))
+    with torch.no_grad():
+        return unitwise(on_cpu(cell), x, s)
+
+
+def unitwise(cell: Cell, x: Tensor, s: Tensor) -> Unitwise:
+    """The maps of a cell's steps from inputs (n, b, X) and the states before them, (n, b, S)."""
+    W = s.new_zeros(0, cell.hidden_size) if cell.weight_hh is None else cell.weight_hh
+    local, H = cell.linearize(cell.project(x), s), cell.hidden_size
+    direct, to_p, to_a = [], [], []
+    for begin in range(0, s.shape[-1], H):
+        ones = torch.zeros_like(s)
+        ones[..., begin : begin + H] = 1
+        at_s, at_p, at_a = local.pullback(ones)
+        direct.append(torch.cat([at_s[..., :H] - at_a @ W, at_s[..., H:]], -1))
+        to_p.append(at_p)
+        to_a.append(at_a)
+    return Unitwise(_blocks(to_p, H), _blocks(to_a, H), _blocks(direct, H), cell.weight_ih, W)
+
+
+def _blocks(parts: list[Tensor], H: int) -> Tensor:
+    """M of (n, b, G*H) as (M, n, b, G, H)."""
+    x = torch.stack(parts)
+    return x.view(*x.shape[:-1], x.shape[-1] // H, H)
