@@ -44,12 +44,15 @@ if TYPE_CHECKING:
     from retrograd.errors import RetrogradError as RetrogradError
     from retrograd.experiments.build import load as load
     from retrograd.experiments.build import to_torch as to_torch
+    from retrograd.experiments.callbacks import LightningWatch as LightningWatch
+    from retrograd.experiments.callbacks import TrainerWatch as TrainerWatch
     from retrograd.experiments.examination import assert_horizon as assert_horizon
     from retrograd.experiments.examination import diagnose as diagnose
     from retrograd.experiments.fixing import fix as fix
     from retrograd.experiments.generation import generate as generate
     from retrograd.experiments.training import resume as resume
     from retrograd.experiments.training import train as train
+    from retrograd.experiments.watching import watch as watch
     from retrograd.init import INITS as INITS
     from retrograd.init import initialise_ as initialise_
     from retrograd.measures import (
@@ -57,6 +60,9 @@ if TYPE_CHECKING:
     )
     from retrograd.measures import (
         carry as carry,
+    )
+    from retrograd.measures import (
+        context as context,
     )
     from retrograd.measures import (
         contributions as contributions,
@@ -74,10 +80,12 @@ if TYPE_CHECKING:
         spectrum as spectrum,
     )
     from retrograd.models import RecurrentLM as RecurrentLM
+    from retrograd.remedies import REMEDIES as REMEDIES
     from retrograd.reports import Report as Report
     from retrograd.tasks import TASKS as TASKS
     from retrograd.trace import Trace as Trace
     from retrograd.trace import record as record
+    from retrograd.trace import register as register
 
 _HOME = {
     "BACKENDS": "bptt",
@@ -96,26 +104,32 @@ _HOME = {
     "RetrogradError": "errors",
     "load": "experiments.build",
     "to_torch": "experiments.build",
+    "LightningWatch": "experiments.callbacks",
+    "TrainerWatch": "experiments.callbacks",
     "assert_horizon": "experiments.examination",
     "diagnose": "experiments.examination",
     "fix": "experiments.fixing",
     "generate": "experiments.generation",
     "resume": "experiments.training",
     "train": "experiments.training",
+    "watch": "experiments.watching",
     "INITS": "init",
     "initialise_": "init",
     "MEASURES": "measures",
     "carry": "measures",
+    "context": "measures",
     "contributions": "measures",
     "horizon": "measures",
     "reach": "measures",
     "saturation": "measures",
     "spectrum": "measures",
     "RecurrentLM": "models",
+    "REMEDIES": "remedies",
     "Report": "reports",
     "TASKS": "tasks",
     "Trace": "trace",
     "record": "trace",
+    "register": "trace",
 }
 __all__ = list(_HOME)
 

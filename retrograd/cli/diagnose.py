@@ -22,8 +22,8 @@ def diagnose(
 ) -> None:
     """Measure how far back the gradient reaches, and say what is wrong.
 
-    The exit code is 3 where a problem was found. Without --need a run is held against its window and another model
-    against the length of its sequence; that it does not reach so far is then a note, and no problem.
+    The exit code is 3 where a finding is an error. Without --need a run is held against its window and another model
+    against the length of its sequence; that it does not reach so far is then a note, and no error.
     """
     import shutil
     import sys
@@ -41,7 +41,7 @@ def diagnose(
         print(found.to_json())
     elif not file:
         print(page(found, width=shutil.get_terminal_size().columns))
-    if any(finding.severity == "problem" for finding in found.findings):
+    if any(finding.severity == "error" for finding in found.findings):
         raise typer.Exit(FOUND)
 
 

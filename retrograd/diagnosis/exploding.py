@@ -1,4 +1,4 @@
-"""The gradient grows on its way back, or is no longer a number.
+"""The gradient grows on its way back.
 
     exploding: decay ^ (need - r) >= 100, with the lower end of the decay's interval       r the reference lag
 
@@ -8,29 +8,31 @@ large, and explodes no more for it.
 
 import math
 
-from retrograd.diagnosis.finding import Finding, Remedy
+from retrograd.diagnosis import causes, choice
+from retrograd.diagnosis.finding import Finding
 from retrograd.diagnosis.patient import Patient
 
 GROWTH = 100.0  # grows by as much, over the steps that the task needs
+IS_NOT = (
+    "It is no large norm: a larger loss has a larger gradient and explodes no more for it. Clipping by norm bounds the "
+    "step of the training, and leaves the growth as it is."
+)
 
 
 def exploding(patient: Patient) -> Finding | None:
-    return _growing(patient) if patient.horizon.finite else _broken(patient)
-
-
-def _growing(patient: Patient) -> Finding | None:
     h, lags = patient.horizon, patient.lags - patient.horizon.reference
     slowest = h.decay if h.decay_low is None else h.decay_low
-    if not (slowest > 0 and lags * math.log(slowest) >= math.log(GROWTH)):
+    if not (patient.finite and slowest > 0 and lags * math.log(slowest) >= math.log(GROWTH)):
         return None
-    remedy = Remedy("orthogonal") if patient.cell == "elman" else Remedy("clip_norm", {"norm": 1.0})
+    remedies = choice.to_tame(patient)
     power = lags * math.log10(h.decay)
+    advice = f" Try {patient.advice(remedies[0])}." if remedies else ""
     return Finding(
         code="exploding",
-        severity="problem",
+        severity="error",
         message=(
             f"The gradient grows {h.decay:.3g}-fold with each step back{_between(patient)}, "
-            f"{_power_of_ten(power)} over {patient.lags} steps. Try {patient.advice(remedy)}."
+            f"{_power_of_ten(power)} over {patient.lags} steps.{advice}"
         ),
         evidence={
             "decay": h.decay,
@@ -39,21 +41,11 @@ def _growing(patient: Patient) -> Finding | None:
             "log10 growth": power,
             "lags": patient.lags,
         },
-        remedy=remedy,
-    )
-
-
-def _broken(patient: Patient) -> Finding:
-    profile = patient.horizon.profile
-    first = next(l for l, x in enumerate(profile) if math.isnan(x) or x == math.inf)
-    where = f"from {first} steps back" if first else "from the loss's own step"
-    remedy = Remedy("orthogonal")
-    return Finding(
-        code="exploding",
-        severity="problem",
-        message=f"The gradient is not finite {where}. Try {patient.advice(remedy)}, and a lower learning rate.",
-        evidence={"first lag that is not finite": first},
-        remedy=remedy,
+        where=causes.whole(patient),
+        why=causes.why(patient),
+        is_not=IS_NOT,
+        assumes=patient.assumption,
+        remedies=remedies,
     )
 
 

@@ -1,49 +1,12 @@
-"""What is wrong, in one sentence with its number, and what to do about it."""
+"""What is wrong, in one sentence with its number, why, and what to do about it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-Severity = Literal["problem", "note"]  # a note rests on an assumption, which its message names
-SEVERITIES: tuple[Severity, ...] = ("problem", "note")
+from retrograd.diagnosis.remedy import Remedy
 
-OPTIONS = {
-    "forget_bias": "--init forget_bias={bias:g}",
-    "chrono": "--init chrono={longest:g}",
-    "orthogonal": "--init orthogonal",
-    "identity": "--init identity --set model.activation=relu",
-    "clip_norm": "--clip {norm:g}",
-}
-
-
-CALLS = {
-    "forget_bias": 'rg.initialise_(model, "forget_bias={bias:g}")',
-    "chrono": 'rg.initialise_(model, "chrono={longest:g}")',
-    "orthogonal": 'rg.initialise_(model, "orthogonal")',
-    "identity": 'rg.initialise_(model, "identity") with nonlinearity="relu"',
-    "clip_norm": "torch.nn.utils.clip_grad_norm_(model.parameters(), {norm:g})",
-}
-
-
-@dataclass(frozen=True)
-class Remedy:
-    """A change by name, with its arguments.
-
-    >>> Remedy("forget_bias", {"bias": 5.0}).option
-    '--init forget_bias=5'
-    """
-
-    name: str
-    arguments: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def option(self) -> str:
-        """As it is written on the command line."""
-        return OPTIONS[self.name].format(**self.arguments)
-
-    @property
-    def call(self) -> str:
-        """As it is written in Python, for a model of one's own."""
-        return CALLS[self.name].format(**self.arguments)
+Severity = Literal["error", "note"]  # a note rests on an assumption, or costs something without standing in the way
+SEVERITIES: tuple[Severity, ...] = ("error", "note")
 
 
 @dataclass(frozen=True)
@@ -54,4 +17,13 @@ class Finding:
     severity: Severity
     message: str
     evidence: dict[str, int | float | None]
-    remedy: Remedy | None
+    where: str = ""  # layer and state; empty for the whole model
+    why: str = ""  # from the attribution, where that was measured
+    is_not: str = ""  # what it could be taken for
+    assumes: str = ""  # the need, and where it comes from
+    remedies: tuple[Remedy, ...] = ()  # those to try first come first
+
+    @property
+    def remedy(self) -> Remedy | None:
+        """The one to try first."""
+        return self.remedies[0] if self.remedies else None

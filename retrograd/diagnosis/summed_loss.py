@@ -12,12 +12,14 @@ def summed_loss(patient: Patient) -> Finding | None:
     if not patient.horizon.summed or patient.horizon.lost:
         return None
     return Finding(
-        code="summed_loss",
-        severity="note" if patient.assumed else "problem",
+        code="summed-loss",
+        severity="note" if patient.assumed else "error",
         message=(
             f"The loss is one number for many steps, so the {patient.horizon.display} steps of its gradient do not say "
             f"how far back any one of them reaches. Return the loss of each step, (time, batch), and measure again."
         ),
         evidence={"horizon": patient.horizon.steps},
-        remedy=None,
+        why="Each step's own loss gives the state next to it a new gradient, however short the reach of each is.",
+        is_not="It is no fault of the model: it is how the loss was returned.",
+        assumes=patient.assumption,
     )

@@ -1,63 +1,55 @@
 """The gradient does not reach as far back as the task needs.
 
-    vanishing: the upper end of the horizon's interval < need
-
-The remedy's number for a gate that keeps, f = sigmoid(b): its memory falls to 1/e in -1 / ln f steps, about
-1 / (1 - f) = 1 + e^b. For that to be the need,
-
-    b = ln(need - 1)
+vanishing: the upper end of the horizon's interval < need
 """
 
-import math
-
-from retrograd.diagnosis.finding import Finding, Remedy
+from retrograd.diagnosis import causes, choice
+from retrograd.diagnosis.finding import Finding
 from retrograd.diagnosis.patient import Patient
+from retrograd.diagnosis.remedy import Remedy
+
+IS_NOT = (
+    "No norm of dL/dW_hh shows it, because that is a sum over lags which the short ones dominate; and nothing between "
+    "the layers is its cause: it comes about from step to step, inside a layer."
+)
 
 
 def vanishing(patient: Patient) -> Finding | None:
     """Silent where the gradient outlives the lags that were measured, or is not finite."""
-    h, need = patient.horizon, patient.need
-    reaches = h.steps if h.high is None else h.high
-    if reaches >= min(need, h.longest) or not h.finite:
+    if not patient.short:
         return None
-    remedy = _remedy(patient)
+    h = patient.horizon
+    remedies = () if patient.learned else choice.to_reach(patient)
     return Finding(
         code="vanishing",
-        severity="note" if patient.assumed else "problem",
-        message=_message(patient, remedy),
+        severity=patient.severity,
+        message=_message(patient, remedies),
         evidence={
             "horizon": h.steps,
             "low": h.low,
             "high": h.high,
-            "need": need,
+            "need": patient.need,
             "decay": h.decay,
             "gate": patient.keeping and patient.keeping[1],
         },
-        remedy=remedy,
+        where=causes.whole(patient),
+        why=causes.why(patient),
+        is_not=IS_NOT,
+        assumes=patient.assumption,
+        remedies=remedies,
     )
 
 
-def _message(patient: Patient, remedy: Remedy | None) -> str:
+def _message(patient: Patient, remedies: tuple[Remedy, ...]) -> str:
     h = patient.horizon
     steps = f"{h.steps} step" + ("" if h.steps == 1 else "s")
     wants = f"{patient.assumed} is {patient.need}" if patient.assumed else f"the task needs {patient.need}"
-    gate = ""
-    if patient.keeping:
-        gate = f" The {patient.keeping[0]} gates average {patient.keeping[1]:.2f}."
+    gate = f" The {patient.keeping[0]} gates average {patient.keeping[1]:.2f}." if patient.keeping else ""
+    if patient.learned:
+        return (
+            f"The gradient reaches {steps} back; {wants}.{gate} It is learned all the same: the loss is "
+            f"{patient.loss:.3g} nats, and a guess costs {patient.guess:.3g}."
+        )
     if_so = "If the task needs all of it, try" if patient.assumed else "Try"
-    longer = f" and --window {patient.need}" if patient.window and patient.window < patient.need else ""
-    advice = f" {if_so} {patient.advice(remedy)}{longer}." if remedy else ""
+    advice = f" {if_so} {patient.advice(remedies[0])}." if remedies else ""
     return f"The gradient reaches {steps} back; {wants}.{gate}{advice}"
-
-
-def _remedy(patient: Patient) -> Remedy | None:
-    """The first remedy for this cell that has not been taken already."""
-    taken = patient.init or ""
-    if patient.cell in ("lstm", "gru"):
-        bias = math.ceil(10 * math.log(max(patient.need - 1, 2))) / 10
-        if f"forget_bias={bias:g}" in taken:
-            return Remedy("chrono", {"longest": patient.need})
-        return Remedy("forget_bias", {"bias": bias})
-    if patient.cell == "elman":
-        return Remedy("identity") if "orthogonal" in taken else Remedy("orthogonal")
-    return None

@@ -75,8 +75,9 @@ def recall(gap: int, init: str, *, seed: int = 1) -> config.Config:
 def remedy(result: Finished) -> str:
     """The start that the first finding about the untrained model names, such as "forget_bias=3.7"."""
     start, gap = result.report.measurements["start"], result.run.config().recall.gap
-    named = [finding.remedy for finding in judge(start.horizon, start.saturation, need=gap) if finding.remedy]
-    return named[0].option.removeprefix("--init ") if named else "default"
+    found = judge(start.horizon, start.saturation, need=gap)
+    starts = [it.option for finding in found for it in finding.remedies if it.kind == "start" and it.option]
+    return starts[0].removeprefix("--init ") if starts else "default"
 
 
 def prose() -> list[str]:

@@ -102,6 +102,7 @@ def opinion(
         assumed=None if known else "the window",
         cell=settings.model.cell,
         init=settings.model.init,
+        activation=settings.model.activation if settings.model.cell == "elman" else None,
         window=settings.training.window if settings.task == "language" else None,
         loss=loss,
         guess=guess,

@@ -3,30 +3,67 @@
 from collections.abc import Callable
 from typing import Any
 
+from retrograd.measures.attribution import Attribution, LayerAttribution, attribution
+from retrograd.measures.bootstrap import Estimate
 from retrograd.measures.carry import Carry, carry
+from retrograd.measures.clipping import Clipping, clipping
+from retrograd.measures.context import Context, context
 from retrograd.measures.contributions import Contributions, contributions
+from retrograd.measures.depth import Depth, LayerDepth, depth
+from retrograd.measures.forgetting import Forgetting, LayerForgetting, forgetting
 from retrograd.measures.horizon import Horizon, horizon
+from retrograd.measures.jacobians import Jacobians, LayerJacobians, jacobians
+from retrograd.measures.lyapunov import Exponents, LyapunovSpectrum, lyapunov
+from retrograd.measures.nonfinite import NonFinitePlace, first_nonfinite
+from retrograd.measures.pooled import pooled
 from retrograd.measures.reach import Reach, reach
 from retrograd.measures.saturation import LayerSaturation, Saturation, saturation
 from retrograd.measures.spectrum import BlockSpectrum, LayerSpectrum, Spectrum, spectrum
+from retrograd.measures.window import LayerWindow, WindowAdequacy, window
 
 __all__ = [
     "MEASURES",
+    "Attribution",
     "BlockSpectrum",
     "Carry",
+    "Clipping",
+    "Context",
     "Contributions",
+    "Depth",
+    "Estimate",
+    "Exponents",
+    "Forgetting",
     "Horizon",
+    "Jacobians",
+    "LayerAttribution",
+    "LayerDepth",
+    "LayerForgetting",
+    "LayerJacobians",
     "LayerSaturation",
     "LayerSpectrum",
+    "LayerWindow",
+    "LyapunovSpectrum",
+    "NonFinitePlace",
     "Reach",
     "Saturation",
     "Spectrum",
+    "WindowAdequacy",
+    "attribution",
     "carry",
+    "clipping",
+    "context",
     "contributions",
+    "depth",
+    "first_nonfinite",
+    "forgetting",
     "horizon",
+    "jacobians",
+    "lyapunov",
+    "pooled",
     "reach",
     "saturation",
     "spectrum",
+    "window",
 ]
 
 MEASURES: dict[str, Callable[..., Any]] = {
@@ -36,4 +73,13 @@ MEASURES: dict[str, Callable[..., Any]] = {
     "saturation": saturation,
     "contributions": contributions,
     "spectrum": spectrum,
+    "attribution": attribution,
+    "window": window,
+    "jacobians": jacobians,
+    "lyapunov": lyapunov,
+    "forgetting": forgetting,
+    "depth": depth,
+    "context": context,
+    "clipping": clipping,
+    "first_nonfinite": first_nonfinite,
 }

@@ -27,8 +27,10 @@ class Contributions:
     log_norms: tuple[tuple[float | None, ...], ...]  # -inf is an exact zero
 
 
-def contributions(trace: Trace, *, rows: int = 24, columns: int = 96) -> Contributions:
+def contributions(trace: Trace, *, rows: int = 24, columns: int = 96, sequences: int | None = None) -> Contributions:
     """N[t, k] for at most so many losses and states, spread evenly, the first and the last included.
+
+    The median is over the first `sequences` of the batch, or all; the others cost nothing.
 
     A loss without a gradient has no row, and a sequence without one no say in it. A single loss is one row, at the
     last step. Layers that run in reverse are left out. The median is the lower of the two in the middle.
@@ -42,7 +44,7 @@ def contributions(trace: Trace, *, rows: int = 24, columns: int = 96) -> Contrib
         raise UsageError(f"A picture has at least one row and one column, got {rows} and {columns}.")
     joined = joined_layers(trace)
     states = _evenly(range(joined.first, joined.length + 1), columns)
-    found = dict(_medians(trace, joined, _evenly(asked_steps(trace, joined.length), rows), states))
+    found = dict(_medians(trace, joined, _evenly(asked_steps(trace, joined.length), rows), states, sequences))
     if not found:
         raise NotMeasured("No loss has a gradient at any recurrent state, so there is nothing to show.")
     triangle = (tuple(x if k <= t else None for k, x in zip(states, row, strict=True)) for t, row in found.items())
@@ -50,12 +52,13 @@ def contributions(trace: Trace, *, rows: int = 24, columns: int = 96) -> Contrib
 
 
 def _medians(
-    trace: Trace, joined: Joined, times: Sequence[int], states: Sequence[int]
+    trace: Trace, joined: Joined, times: Sequence[int], states: Sequence[int], sequences: int | None
 ) -> Iterator[tuple[int, list[float]]]:
     """Each t whose loss has a gradient, and ln N[t, k] of the middle one of the sequences that have it."""
     for begin in range(0, len(times), AT_ONCE):
         group = times[begin : begin + AT_ONCE]
-        norms = joined_log_norms(trace, joined, trace.gradients_at(group))  # (A, T+1, B)
+        gradients = trace.gradients_at(group, sequences=sequences)
+        norms = joined_log_norms(trace, joined, [g[:, :, :sequences] for g in gradients])  # (A, T+1, B)
         some, norms = norms.ne(-torch.inf).any(1), norms[:, states]
         for t, row, has in zip(group, norms, some, strict=True):
             if has.any():

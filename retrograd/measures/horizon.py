@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from retrograd.errors import NotMeasured, UsageError
+from retrograd.measures.bootstrap import bounds
 from retrograd.measures.reach import Reach
 
 NEARLY_NOTHING = math.log(1e-290)  # float64 ends at 5e-324
@@ -90,9 +91,9 @@ def horizon(reach: Reach, *, threshold: float = 1e-3, resamples: int = 200, seed
     band: tuple[Tensor, ...] = ()
     if sequences > 1:
         profiles = _resampled(logs, owner, resamples, seed)
-        low, high = (int(x) for x in _bounds(_lags(profiles, r, threshold).double()))
-        decay_low, decay_high = (float(x) for x in _bounds(_decay(profiles, fit)))
-        band = _bounds(profiles)
+        low, high = (int(x) for x in bounds(_lags(profiles, r, threshold).double()))
+        decay_low, decay_high = (float(x) for x in bounds(_decay(profiles, fit)))
+        band = bounds(profiles)
     return Horizon(
         steps=int(_lags(profile, r, threshold)),
         low=low,
@@ -179,14 +180,6 @@ def _resampled(logs: Tensor, owner: Tensor, resamples: int, seed: int) -> Tensor
     values, order = logs.sort(0)  # (N, lags)
     below = weights[:, order].cumsum(1) < weights.sum(1)[:, None, None] / 2  # (resamples, N, lags)
     return torch.where(logs.isnan().any(0), math.nan, values.gather(0, below.sum(1)))
-
-
-def _bounds(samples: Tensor) -> tuple[Tensor, Tensor]:
-    """The middle 95 % along the first axis, by the nearest rank; NaN where a sample is."""
-    n = len(samples) - 1
-    ordered, lost = samples.sort(0).values, samples.isnan().any(0)
-    low, high = ordered[math.floor(0.025 * n)], ordered[math.ceil(0.975 * n)]
-    return torch.where(lost, math.nan, low), torch.where(lost, math.nan, high)
 
 
 def _exp(x: float) -> float:

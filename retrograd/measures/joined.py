@@ -48,8 +48,8 @@ def joined_layers(trace: Trace, names: Sequence[str] | None = None) -> Joined:
     chosen = [i for i in chosen if trace.layers[i].states.shape[1] == batch]
     if trace.per_step:
         _ = trace.first_loss
-    length = max(trace.layers[i].begins + len(trace.layers[i]) for i in chosen)
-    begins = tuple(_begins(trace.layers[i], length, trace) for i in chosen)
+    begins = _begins(trace, [trace.layers[i] for i in chosen])
+    length = max(begin + len(trace.layers[i]) for i, begin in zip(chosen, begins, strict=True))
     first = min(begin + trace.layers[i].first for i, begin in zip(chosen, begins, strict=True))
     return Joined(tuple(chosen), begins, first, length)
 
@@ -83,10 +83,6 @@ def joined_log_norms(trace: Trace, joined: Joined, gradients: Sequence[Tensor]) 
     return norms
 
 
-def _wanted(layer: LayerTrace, names: Sequence[str] | None) -> bool:
-    return not layer.reverse if names is None else layer.name in names
-
-
 def _batch(trace: Trace, layers: Sequence[LayerTrace]) -> int:
     """How many sequences: as many as the losses have, where they tell; else those of the layer that ran last."""
     sizes = [layer.states.shape[1] for layer in layers]
@@ -95,6 +91,7 @@ def _batch(trace: Trace, layers: Sequence[LayerTrace]) -> int:
     return sizes[-1]
 
 
-def _begins(layer: LayerTrace, length: int, trace: Trace) -> int:
-    """Where a layer is on the clock; counted from the end where only one loss is common to all."""
-    return layer.begins if trace.per_step or layer.begins else length - len(layer)
+def _begins(trace: Trace, layers: list[LayerTrace]) -> tuple[int, ...]:
+    """Where they are on the clock. Where only one loss is common, all that hang together end at the same step."""
+    end = max(layer.ends for layer in layers)
+    return tuple(layer.begins + (0 if trace.per_step else end - layer.ends) for layer in layers)

@@ -32,6 +32,7 @@ class Reach:
     has_memory: bool  # does a state hold a memory cell beside h?
     per_step: bool  # False: the one anchor is the summed loss, counted from the last step
     summed: bool  # is that one loss made of several steps? Then lags cannot be told apart
+    later: bool  # does a loss depend on later states too, by another way than time?
 
     @property
     def longest(self) -> int:
@@ -47,7 +48,7 @@ def reach(
 ) -> Reach:
     """N[t, t-l] for the losses at `anchors` (times from 1, or how many, spread evenly) and lags 0 to `longest`.
 
-    Left out: 4 anchors in the last quarter and the lags up to three quarters of T. A single loss is one anchor at
+    Left out: 4 anchors, or fewer of many sequences, and the lags up to three quarters of T. A single loss is one anchor at
     the last step and its lags go back to the start. `layers` names those to join; by default all that run forwards.
 
     >>> reach(trace, anchors=4, longest=150).log_norms.shape
@@ -69,6 +70,7 @@ def reach(
         has_memory=any(layer.has_memory for layer in chosen),
         per_step=trace.per_step,
         summed=not trace.per_step and all(map(_enters_often, chosen)),
+        later=any(bool((norms[a, t + 1 :] > -torch.inf).any()) for a, t in enumerate(times)),
     )
 
 
@@ -95,7 +97,7 @@ def _plan(
         asked = asked_steps(trace, joined.length)
         longest = min(joined.length * 3 // 4, asked[-1] - first) if longest is None else longest
         late = [t for t in asked if t >= max(longest + first, 1)]
-        times = _spread(4 if anchors is None else anchors, late or asked[-1:])
+        times = _spread(_enough(trace) if anchors is None else anchors, late or asked[-1:])
     else:
         times = list(anchors)
         longest = min(times, default=0) - first if longest is None else longest
@@ -106,6 +108,11 @@ def _plan(
             f"got {longest}. Give a longer sequence or a shorter lag."
         )
     return longest, times if trace.per_step else [joined.length]
+
+
+def _enough(trace: Trace) -> int:
+    """Anchors for a median over about 32 losses and sequences; the interval is over the sequences alone."""
+    return max(1, min(4, 32 // (trace.losses.shape[1] if trace.losses.dim() > 1 else 1)))
 
 
 def _spread(n: int, items: Sequence[int]) -> list[int]:

@@ -14,21 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retrograd import runs
 from retrograd.config import flat
-from retrograd.diagnosis import Finding, Remedy
-from retrograd.diagnosis.finding import OPTIONS
 from retrograd.errors import UsageError
 from retrograd.reports import words
 from retrograd.reports.plots import FIGURES, eigenvalues, gates, names
 from retrograd.reports.plots.colours import DARK, LIGHT
 from retrograd.reports.plots.files import inline
 from retrograd.reports.report import Report
+from retrograd.reports.verdicts import folder, verdict
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 GENERATOR = '<meta name="generator" content="Retrograd">'  # how a page of ours is known
 REFRESH = 60  # seconds, while the run goes on
-PLACEHOLDER = "RUN"  # in commands, where the run's folder is not known
 STATUS = {
     "measured": "One look at a model as it stands.",
     "running": "Training goes on, as of {now}, step {step:,}; this page is read again every minute.",
@@ -38,13 +36,6 @@ STATUS = {
     "checkpoint.",
     "failed": "Training failed at step {step:,}. {reason}",
 }
-
-
-class Verdict(NamedTuple):
-    finding: Finding
-    remedy: str  # as it is written where the model is trained
-    proof: str  # what the commands do
-    commands: tuple[str, ...]  # that prove the remedy
 
 
 class Table(NamedTuple):
@@ -65,7 +56,7 @@ def page(report: Report, *, run: str = "", now: float | None = None) -> str:
         status=_status(report, run, time.time() if now is None else now),
         palette={"light": LIGHT, "dark": DARK},
         keys=list(_keys(report)),
-        verdicts=[_verdict(f, report, run) for f in report.findings],
+        verdicts=[verdict(finding, report, run=run) for finding in report.findings],
         fine=words.fault_free(report) if report.measurements else "",
         measured=_measured_at(report),
         pictures=pictures,
@@ -128,7 +119,7 @@ def _status(report: Report, run: str, now: float) -> str:
     return STATUS.get(report.status, "Written at step {step:,}.").format(
         step=place[1] if place else words.last_step(report),
         now=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now)),
-        resume=f"retrograd train --resume {shlex.quote(_folder(run))}",
+        resume=f"retrograd train --resume {shlex.quote(folder(run))}",
         reason=last.details.get("reason", "") if last else "",
     )
 
@@ -163,34 +154,6 @@ def _keys(report: Report) -> Iterator[tuple[str, str, str]]:
             yield name, shown(report.subject[name]), beside
     for name, x in report.figures.items():
         yield name, words.number(x), ""
-
-
-def _verdict(finding: Finding, report: Report, run: str) -> Verdict:
-    remedy, prove = finding.remedy, "To prove it" if finding.severity == "problem" else "If the task needs it"
-    if remedy is None or remedy.name not in OPTIONS:  # one that a later version has
-        return Verdict(finding, "", "", ())
-    if report.foreign:
-        need = report.subject.get("need")
-        again = f"rg.diagnose(model, loss, need={need})"
-        return Verdict(finding, remedy.call, f"{prove}, apply it and measure again:", (remedy.call, again))
-    return Verdict(finding, remedy.option, f"{prove}, train again with it and compare:", _proof(remedy, run))
-
-
-def _proof(remedy: Remedy, run: str) -> tuple[str, ...]:
-    """The commands that train again with the remedy and set both runs side by side."""
-    folder = _folder(run)
-    other = f"{folder}-{remedy.name}"
-    config, both = shlex.quote(f"{folder}/config.toml"), f"{shlex.quote(folder)} {shlex.quote(other)}"
-    return (
-        f"retrograd train --config {config} {remedy.option} --out {shlex.quote(other)}",
-        f"retrograd runs compare {both}",
-    )
-
-
-def _folder(run: str) -> str:
-    """As a command names it."""
-    folder = run.rstrip("/") or run or PLACEHOLDER
-    return f"./{folder}" if folder.startswith("-") else folder
 
 
 def _horizons(report: Report) -> Table:

@@ -13,12 +13,24 @@ from typing import TYPE_CHECKING, Any
 from retrograd import runs
 from retrograd.diagnosis import Finding
 from retrograd.errors import NotMeasured, RunError
-from retrograd.measures import Contributions, Horizon, Saturation, Spectrum
+from retrograd.measures import (
+    Attribution,
+    Context,
+    Contributions,
+    Depth,
+    Forgetting,
+    Horizon,
+    Jacobians,
+    LyapunovSpectrum,
+    Saturation,
+    Spectrum,
+    WindowAdequacy,
+)
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,13 @@ class Measurement:
     saturation: Saturation | None = None
     contributions: Contributions | None = None
     spectrum: Spectrum | None = None
+    attribution: Attribution | None = None
+    window: WindowAdequacy | None = None
+    jacobians: Jacobians | None = None
+    lyapunov: LyapunovSpectrum | None = None
+    forgetting: Forgetting | None = None
+    depth: Depth | None = None
+    context: Context | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +97,7 @@ class Report:
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     happenings: tuple[Happening, ...] = ()
+    notes: tuple[str, ...] = ()  # what a reader should know of how it was measured, and what could not be
     foreign: bool = False  # is it about somebody's own model, which no command line trains?
     schema: int = SCHEMA
 

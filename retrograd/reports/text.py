@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from retrograd.measures import Horizon, LayerSaturation
 from retrograd.reports.report import Measurement, Report
 from retrograd.reports.sparkline import axis, sparkline
+from retrograd.reports.verdicts import Verdict, verdict
 from retrograd.reports.words import conditions, decay, fault_free, interval, number, spread, which_end
 
 NAME = 22  # columns of a line's name
 WIDE = 95  # columns from which a horizon line has room for intervals
+LABEL = 14  # columns before what is said of a finding
 NUMBERS, FEW_NUMBERS = 46, 32  # columns that horizon and decay take, with intervals and without
 
 
@@ -109,7 +111,18 @@ def _findings(report: Report, width: int) -> Iterator[str]:
     if not report.findings:
         yield from _wrapped(fault_free(report), width, indent="  ")
     for finding in report.findings:
-        yield from _wrapped(f"{finding.severity}: {finding.message}", width, indent="  ")
+        yield from _finding(verdict(finding, report), width)
+
+
+def _finding(it: Verdict, width: int) -> Iterator[str]:
+    """The sentence, and under it what is said of it, the remedies in order and how to prove the first."""
+    yield from _wrapped(f"{it.finding.severity}: {it.finding.message}", width, indent="  ")
+    remedies = [
+        ("remedies" if i == 0 else "", f"{way.written} ({way.kind}; {way.expected})") for i, way in enumerate(it.ways)
+    ]
+    proof = [("proof" if i == 0 else "", command) for i, command in enumerate(it.commands)]
+    for label, text in (*it.facts, *remedies, *proof):
+        yield from _wrapped(text, width, indent=" " * LABEL, first=f"    {label:<{LABEL - 4}}")
 
 
 def _sample(sample: str, width: int) -> str:

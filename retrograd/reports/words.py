@@ -46,6 +46,17 @@ def count(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
+def expected(predicted: float | None) -> str:
+    """How far the gradient is expected to reach with a remedy."""
+    if predicted is None:
+        return "no reach predicted"
+    return (
+        f"expected to reach about {count(int(predicted), 'step')}"
+        if math.isfinite(predicted)
+        else "expected to reach any lag"
+    )
+
+
 def interval(h: Horizon) -> str:
     """The horizon's, such as " (12 to 14)"; nothing where there is none."""
     if h.low is None or h.high is None or h.censored or h.lost:

@@ -1,6 +1,7 @@
 """What happened inside a model's recurrent layers while it computed one loss: states and gradients at every step."""
 
-from retrograd.trace.record import record
+from retrograd.trace.discovery import register
+from retrograd.trace.record import cells_of, record, record_with
 from retrograd.trace.trace import LayerTrace, Trace
 
-__all__ = ["LayerTrace", "Trace", "record"]
+__all__ = ["LayerTrace", "Trace", "cells_of", "record", "record_with", "register"]

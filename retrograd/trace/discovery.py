@@ -2,13 +2,14 @@
 
     a module that is called again and again, and is given what it itself returned before, carries a state
 
-What it is given may be the very tensor, or one of the same shape that was made from it (h * mask). One plain call of
-the loss shows it all; nothing is guessed from names.
+What it is given may be the very tensor, or one of the same shape that was made from it (h * mask). Beside it, it must
+be given something else each time: a block that is applied again to what it returned is deep, not recurrent. One plain
+call of the loss shows it all; nothing is guessed from names.
 """
 
 import inspect
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +18,12 @@ from torch import Tensor, nn
 from retrograd.bptt.stack import Stack
 from retrograd.errors import UsageError
 from retrograd.trace.loops import Spec
+from retrograd.trace.origins import Origins
 from retrograd.trace.trees import Path, leaves
 
 KNOWN = (nn.RNNBase, nn.RNNCellBase, Stack)
 REGISTERED: dict[type[nn.Module], Spec] = {}
-NEAR = 200  # nodes of the graph that may lie between what a cell returned and what it is given next
+SEQUENCES = 8  # that one cell may run on in turn
 
 
 def register(
@@ -63,12 +65,13 @@ def register(
 
 
 def may_hold_a_cell(model: nn.Module) -> bool:
-    """Is there a module, beside the model itself, that somebody wrote? Or nothing that is known to be recurrent?"""
+    """Is there a module that somebody wrote and that may be given a state? Or nothing that is known to be recurrent?"""
     if any(kind in REGISTERED for module in model.modules() for kind in type(module).__mro__):
         return True
     if not any(isinstance(module, KNOWN) for module in model.modules()):
         return True
-    return any(_may_be_a_cell(module) for module in model.modules() if module is not model)
+    within = [module for module in model.modules() if module is not model]
+    return any(map(_may_be_a_cell, within)) or (_may_be_a_cell(model) and len(_parameters(model)) > 1)
 
 
 def discover(model: nn.Module, loss: Callable[[nn.Module], Any]) -> tuple[dict[nn.Module, Spec], Any]:
@@ -86,16 +89,26 @@ class _Watched:
     """One module during the search."""
 
     calls: int = 0
-    returned: list[tuple[Path, Tensor]] = field(default_factory=list)
+    returned: deque[list[tuple[Path, Tensor]]] = field(default_factory=lambda: deque(maxlen=SEQUENCES))
     matches: Counter[tuple[tuple[Path, Path], ...]] = field(default_factory=Counter)
+    beside: dict[Path, Tensor] = field(default_factory=dict)  # what it was last given beside its state
+    fed: bool = False  # was that another thing than the time before? A block that is applied again and again is not fed
+    far: int = 0  # nodes between what it returned and what it was given next, of all matches
+    through: set[nn.Module] = field(default_factory=set)  # modules that the shortest ways between led through
     inner: set[nn.Module] = field(default_factory=set)  # modules that ran inside it
-    borrowed: bool = True  # has every state that it handed on been what a module inside returned?
+    lenders: set[nn.Module] | None = None  # those of them that returned every state that it handed on
+
+    @property
+    def way(self) -> float:
+        """The mean of these nodes for a state."""
+        return self.far / max(1, sum(len(pairs) * count for pairs, count in self.matches.items()))
 
 
 class _Search:
     def __init__(self) -> None:
         self.watched: dict[nn.Module, _Watched] = {}
         self.active: list[nn.Module] = []
+        self.origins = Origins()
 
     def enters(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for outer in self.active:
@@ -103,37 +116,77 @@ class _Search:
         self.active.append(module)
         it = self.watched.setdefault(module, _Watched())
         it.calls += 1
-        if _may_be_a_cell(module) and it.returned:
-            matched = _matched(it.returned, list(leaves(_bound(module, args, kwargs), ("call",))))
-            it.matches[matched] += 1
-            states = {after for _, after in matched}
-            theirs = {id(x) for inner in it.inner for _, x in self.watched[inner].returned}
-            it.borrowed &= all(id(x) in theirs for path, x in it.returned if path in states)
+        if not _may_be_a_cell(module):
+            return
+        given = list(leaves(_bound(module, args, kwargs), ("call",)))
+        found = self.origins.matched(module, it.returned, given)
+        if found:
+            it.matches[tuple((match.before, match.after) for match in found)] += 1
+            it.far += sum(match.far for match in found)
+            it.through.update(*(match.through for match in found))
+            lenders = set.intersection(*(self.origins.returned_by(match.old) & it.inner for match in found))
+            it.lenders = lenders if it.lenders is None else it.lenders & lenders
+        state = {match.before for match in found}
+        beside = {path: x for path, x in given if path not in state}
+        it.fed |= bool(found) and any(not _same(x, it.beside.get(path)) for path, x in beside.items())
+        it.beside = beside
 
     def leaves(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         while self.active and self.active.pop() is not module:  # one that raised has not left
             pass
-        floating = [(path, x) for path, x in leaves(output, ("return",)) if x.is_floating_point() and x.dim()]
-        self.watched[module].returned = floating
+        if isinstance(module, KNOWN) or _may_be_a_cell(module):
+            floating = [(path, x) for path, x in leaves(output, ("return",)) if x.is_floating_point() and x.dim()]
+            self.watched[module].returned.append(floating)
+            self.origins.add(module, [x for _, x in floating])
 
     def found(self) -> dict[nn.Module, Spec]:
         cells = {module: spec for module, it in self.watched.items() if (spec := self._spec(module, it)) is not None}
+        cells = {cell: spec for cell, spec in cells.items() if _asked(cell) or self._is_the_nearest(cell, cells)}
         inside = {inner for cell in cells for inner in self.watched[cell].inner}
         return {cell: spec for cell, spec in cells.items() if cell not in inside}
 
+    def _is_the_nearest(self, cell: nn.Module, cells: Mapping[nn.Module, Spec]) -> bool:
+        """Not one that hands on the state of a cell within it; of several in one circle that with the shortest way."""
+        it, order = self.watched[cell], list(self.watched)
+        if any(isinstance(inner, KNOWN) or inner in cells for inner in it.lenders or ()):
+            return False
+        return not any(
+            isinstance(other, KNOWN)
+            or (other in cells and (self.watched[other].way, order.index(other)) < (it.way, order.index(cell)))
+            for other in it.through - it.inner
+        )
+
     def _spec(self, module: nn.Module, it: _Watched) -> Spec | None:
-        asked = next((REGISTERED[kind] for kind in type(module).__mro__ if kind in REGISTERED), None)
+        asked = _asked(module)
         if asked is not None:
-            return asked if asked.after else Spec(asked.before, _returned_last(it.returned, len(asked.before)))
+            returned = it.returned[-1] if it.returned else []
+            return asked if asked.after else Spec(asked.before, _returned_last(returned, len(asked.before)))
         matched, count = next(iter(it.matches.most_common(1)), ((), 0))
-        if not matched or 2 * count < it.calls - 1 or it.borrowed:
+        if not matched or 2 * count < it.calls - 1 or not it.fed:
             return None
         return Spec(tuple(before for before, _ in matched), tuple(after for _, after in matched))
+
+
+def _asked(module: nn.Module) -> Spec | None:
+    """What was said of its class."""
+    return next((REGISTERED[kind] for kind in type(module).__mro__ if kind in REGISTERED), None)
+
+
+def _same(x: Tensor, y: Tensor | None) -> bool:
+    """The same numbers in the same place?"""
+    return x is y or (
+        y is not None
+        and (x.data_ptr(), x.shape, x.stride(), x._version) == (y.data_ptr(), y.shape, y.stride(), y._version)
+    )
 
 
 def _may_be_a_cell(module: nn.Module) -> bool:
     """Torch's own modules are none: a Linear in a loop sees a part of the state, and not the state."""
     return type(module).__module__.split(".")[0] not in ("torch", "retrograd") and not isinstance(module, KNOWN)
+
+
+def _parameters(module: nn.Module) -> list[inspect.Parameter]:
+    return list(inspect.signature(module.forward).parameters.values())
 
 
 def _bound(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -146,39 +199,3 @@ def _bound(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def _returned_last(returned: list[tuple[Path, Tensor]], count: int) -> tuple[Path, ...]:
     """The last `count` tensors of what a cell returned."""
     return tuple(path for path, _ in returned[-count:])
-
-
-def _matched(returned: list[tuple[Path, Tensor]], given: list[tuple[Path, Tensor]]) -> tuple[tuple[Path, Path], ...]:
-    """Pairs (where it was given, where it was returned), of the same tensor or else of one that was made from it."""
-    pairs: dict[Path, Path] = {}
-    for exact in (True, False):
-        for after, old in returned:
-            if after in pairs.values() or (exact is False and any(old is x for _, x in given)):
-                continue
-            near = [
-                (distance, before)
-                for before, new in given
-                if before not in pairs and (distance := _distance(new, old, exact=exact)) is not None
-            ]
-            if near:
-                pairs[min(near, key=lambda one: one[0])[1]] = after
-    return tuple(sorted(pairs.items(), key=str))
-
-
-def _distance(new: Tensor, old: Tensor, *, exact: bool) -> int | None:
-    """How many nodes of the graph lie between: 0 for the same tensor, None where it does not come from it."""
-    if new is old:
-        return 0
-    if exact or new.shape != old.shape or old.grad_fn is None or new.grad_fn is None:
-        return None
-    earliest = old.grad_fn._sequence_nr()
-    layer, seen = [new.grad_fn], set()
-    for depth in range(1, NEAR):
-        if any(node is old.grad_fn for node in layer):
-            return depth
-        below = {node for one in layer for node, _ in one.next_functions if node is not None}
-        layer = [node for node in below if node not in seen and node._sequence_nr() >= earliest]
-        seen.update(layer)
-        if not layer:
-            return None
-    return None

@@ -104,7 +104,7 @@ def record_inputs(
     for layer in search.found:
         trajectory = recording.begin(names[layer.module].removeprefix("_orig_mod."), (Place("", False),), KIND)
         trajectory.started = False  # there is no state before the first input
-        trajectory.passes.append([_run(layer)])
+        trajectory.append([_run(layer)])
     if search.found:
         said = ", ".join(trajectory.name for trajectory in recording.trajectories)
         recording.note(

@@ -19,7 +19,8 @@ class Lineage:
         self._owners: dict[Any, Hashable] = {}
 
     def add(self, output: Tensor, owner: Hashable) -> None:
-        self._owners[output.grad_fn] = owner
+        if output.grad_fn is not None:
+            self._owners[output.grad_fn] = owner
 
     def of(self, *tensors: Tensor | None) -> set[Any]:
         """The owners of the nearest runs; of none, the empty set."""

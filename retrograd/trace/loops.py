@@ -2,24 +2,29 @@
 
     s' = cell(x, s) + probe          probe = 0: what anything is to s', it is to probe
 
-The cell runs as it is written, on a copy of itself in the precision of the record, and autograd takes its derivatives.
-Where a call is given the very tensors that the last one returned, the state goes on in that precision; where the model
-did something to them in between, it goes through that. A cell that cannot run in float64 runs in its own precision.
+The cell runs as it is written, in the precision of the record, and autograd takes its derivatives. A cell that cannot
+run in that precision, or that draws other random numbers in it, runs in its own.
 """
 
-import copy
 import inspect
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import Function
 
-from retrograd.trace.recording import Place, Recording, Trajectory
-from retrograd.trace.replay import Run, Steps, batched_gradient
+from retrograd.errors import NotMeasured
+from retrograd.trace.following import Following
+from retrograd.trace.precision import Precision
+from retrograd.trace.recording import Link, Place, Recording, Trajectory
+from retrograd.trace.replay import Given, Run, Steps, batched_gradient
+from retrograd.trace.shapes import Shapes, as_rows
 from retrograd.trace.trees import Path, at, leaves, mapped
+
+CLOSE = 1e-3  # of the largest: what a step may differ by in another precision
 
 
 @dataclass(frozen=True)
@@ -41,187 +46,244 @@ class CallSteps(Steps):
     probe: Tensor  # (2, B, S)
 
     def back(self, t: int, delta: Tensor) -> Tensor:
+        if not self.new.requires_grad:
+            return torch.zeros_like(delta)
         before = batched_gradient(self.new, self.probe, delta.reshape(-1, *self.new.shape))
         return before[:, 0].reshape(delta.shape)
 
 
 class _Mark(Function):
-    """The new state twice, as one node of the graph: for the rest of the model, and for the next call."""
+    """The new state twice, for the rest of the model and for the next call, and what else the cell put out.
+
+    All of it is one node of the graph. What the rest was made of, the state just before it is marked, is none of the
+    next steps' business; where a gradient comes back through it, that is the mark's as well.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(new: Tensor) -> tuple[Tensor, Tensor]:
-        return new.clone(), new.clone()
+    def forward(state: Tensor, mark: Tensor, new: "_New", *others: Tensor) -> tuple[Tensor, ...]:
+        marked = state + mark
+        return marked, marked.clone(), *(x.clone() for x in others)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        pass
+        ctx.set_materialize_grads(False)
+        ctx.new, ctx.others = inputs[2], inputs[3:]
 
     @staticmethod
-    def backward(ctx: Any, door: Tensor, last: Tensor) -> Tensor:
-        return door + last
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        door, last, *others = gradients
+        state = door if last is None else last if door is None else door + last
+        beside = ctx.new.through(ctx.others, others)
+        return state, state if beside is None else beside if state is None else state + beside, None, *others
+
+
+class _New(NamedTuple):
+    """The tensors of a new state as the cell returned them."""
+
+    parts: list[Tensor]
+    shapes: Shapes
+
+    def through(self, others: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> Tensor | None:
+        """The gradient of what was made from them, (B, S): at each of them with the rest held as they are."""
+        used = [(x, g) for x, g in zip(others, gradients, strict=True) if g is not None]
+        wells = [x for x in self.parts if x.requires_grad]
+        if not used or not wells:
+            return None
+        stops = [x.grad_fn.register_prehook(_stopped) for x in wells if x.grad_fn is not None]
+        try:
+            xs, gs = zip(*used, strict=True)
+            found = iter(torch.autograd.grad(xs, wells, gs, retain_graph=True, materialize_grads=True))
+        finally:
+            for stop in stops:
+                stop.remove()
+        return self.shapes.join([next(found) if x.requires_grad else torch.zeros_like(x) for x in self.parts])
+
+
+def _stopped(gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """A gradient is taken where it arrives, before this lets nothing through."""
+    return tuple(None if g is None else torch.zeros_like(g) for g in gradients)
+
+
+class _Step(NamedTuple):
+    """What one call of the cell gave."""
+
+    out: Any
+    new: _New
+    joined: Tensor  # (B, S)
+    probe: Tensor  # (2, B, S)
+    before: Tensor | None  # (B, S)
+    given: Given | None
 
 
 class Loop:
     """One cell during one recording: what stands in for its forward."""
 
     def __init__(self, name: str, module: nn.Module, spec: Spec, recording: Recording, dtype: torch.dtype) -> None:
-        self.name, self.module, self.spec, self.recording, self.dtype = name, module, spec, recording, dtype
-        self.signature = inspect.signature(module.forward)
-        self.original: Callable[..., Any] = module.forward
-        self.current: Trajectory | None = None
-        self._handed: list[Tensor] = []
-        self._last: Tensor | None = None
-        self._twin, self._version = self._copied(), _version(module)
+        self.name, self.module, self.spec, self.recording = name, module, spec, recording
+        self.original, self.signature = module.forward, inspect.signature(module.forward)
+        self.following = Following(name, recording)
+        self.precision: Precision | None = None
+        self._asked, self._alike, self._busy = dtype, False, threading.RLock()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        bound = self.signature.bind(*args, **kwargs)
-        tree = {"call": dict(bound.arguments), "self": vars(self.module)}
-        given = [at(tree, path) for path in self.spec.before]
-        if _version(self.module) != self._version:  # weights that are made anew at each call
-            self._twin, self._version = self._copied(), _version(self.module)
+        with self._busy:  # another thread must not meet the module in another precision
+            if not self.recording.replays():
+                return self.original(*args, **kwargs)
+            call = dict(self.signature.bind(*args, **kwargs).arguments)
+            given = [self._at(path, {"call": call}) for path in self.spec.before]
+            link = self.following.link(given)
+            with torch.enable_grad():
+                step = self._stepped(call, given, link)
+                trajectory, run = self._recorded(call, link, step)
+            pieces = [piece.to(self._own(call)) for piece in step.new.shapes.split(run.outputs[0])]
+            return self._handed_out(step, run, self.following.hand_out(trajectory, pieces), self._own(call))
+
+    def _at(self, path: Path, tree: dict[str, Any]) -> Tensor | None:
+        if path[0] != "self":
+            return at(tree, path)
+        value = getattr(self.module, path[1], None)
+        return value if isinstance(value, Tensor) else None
+
+    def _own(self, call: dict[str, Any]) -> torch.dtype:
+        """The module's own precision."""
+        tensors = [*self.module.parameters(), *self.module.buffers(), *(x for _, x in leaves(call))]
+        return next((x.dtype for x in tensors if x.is_floating_point()), torch.get_default_dtype())
+
+    def _stepped(self, call: dict[str, Any], given: list[Tensor | None], link: Link) -> _Step:
+        """The cell called in the precision of the record, if it can be."""
+        own = self._own(call)
+        self.precision = self.precision or Precision(self.module, own, self._asked)
+        if self.precision.dtype == own:
+            return self._step(call, given, link, self.precision)
+        before = _generators()
         try:
-            return self._step(tree, bound, given)
-        except (RuntimeError, TypeError) as error:
-            if self._twin is None:
-                raise
-            self._twin = None
+            step = self._step(call, given, link, self.precision)
+            same = self._alike or _equal(before, _generators())
+            reason = "it draws other random numbers in it"
+        except NotMeasured:
+            raise
+        except Exception as error:
+            same, reason = False, (str(error).splitlines() or [type(error).__name__])[0]
+        if same:
+            return step
+        after = _generators()
+        _set(before)
+        once = self._step(call, given, link, single := Precision(self.module, own, own))
+        if not reason.startswith("it draws") or not (_equal(after, _generators()) and _close(step.joined, once.joined)):
             self.recording.note(
-                f"{self.name} does not run in {_name(self.dtype)} ({str(error).splitlines()[0]}), so its steps are "
-                "those of its own precision, and norms under 1e-38 are not told from zero."
+                f"{self.name} does not run in {_name(self._asked)} ({reason}), so its steps are those of its own "
+                "precision, and norms under 1e-38 are not told from zero."
             )
-            return self._step(tree, bound, given)
+            self.precision = single
+            return once
+        self._alike = True
+        return step
 
-    def _step(self, tree: dict[str, Any], bound: inspect.BoundArguments, given: list[Tensor | None]) -> Any:
-        own = next((x.dtype for _, x in leaves(tree["call"]) if x.is_floating_point()), torch.get_default_dtype())
-        dtype = own if self._twin is None else self.dtype
-        trajectory, bridged = self._trajectory(given)
-        first = x if (x := self._input(tree)) is not None else None
-        batch = len(first) if first is not None and first.dim() > 1 else None
-        shapes = _Shapes([g for g in given if g is not None], batch)
-        whole = all(g is not None for g in given)
-        state = self._state(given, shapes, trajectory, bridged, dtype) if whole else None
-        probe = torch.zeros(2, *(state.shape if state is not None else (0, 0)), dtype=dtype)
-        if state is not None:
-            probe = probe.to(state.device).requires_grad_()
-            pieces = dict(zip(self.spec.before, shapes.split(state + probe[0]), strict=True))
-        else:
-            pieces = {}
-        out, target = self._called(tree, bound, pieces, dtype)
-        result = {"return": out, "self": vars(target)}
-        new = [at(result, path) for path in self.spec.after]
-        shapes = _Shapes([n for n in new if n is not None], batch)
-        joined = shapes.join([n.to(dtype) for n in new if n is not None])
-        if state is None:
+    def _step(self, call: dict[str, Any], given: list[Tensor | None], link: Link, precision: Precision) -> _Step:
+        dtype, tensors = precision.dtype, [g for g in given if g is not None]
+        beside = [x for path, x in leaves(call, ("call",)) if path not in self.spec.before]
+        shapes, state, bridge = Shapes(tensors, beside), None, None
+        if len(tensors) == len(given):
+            source = Given(tuple(tensors), lambda xs: [shapes.join([x.to(dtype) for x in xs])], 0)
+            bridge = source if link.bridged else None
+            exact = link.trajectory is not None and not link.bridged
+            state = link.trajectory.passes[-1][0].last.to(dtype) if exact and link.trajectory else source.state
+            if link.trajectory and self.recording.forget == len(link.trajectory) > 0:
+                state, bridge = torch.zeros_like(state), None
+        probe = None if state is None else torch.zeros(2, *state.shape, dtype=dtype, device=state.device)
+        split = [] if probe is None or state is None else shapes.split(state + probe.requires_grad_()[0])
+        pieces = dict(zip(self.spec.before, [piece.clone() for piece in split], strict=False))
+        out, parts = self._called(call, pieces, precision)
+        new = _New(parts, Shapes(parts, beside))
+        joined = new.shapes.join([x.to(dtype) for x in parts])
+        if probe is None:
             probe = torch.zeros(2, *joined.shape, dtype=dtype, device=joined.device, requires_grad=True)
-        door, last = _Mark.apply(joined + probe[1])  # type: ignore[no-untyped-call]
-        outputs, before = door[None], torch.zeros_like(joined) if state is None else state
-        run = Run(
-            cell=None,
-            inputs=_flat(first, joined).detach()[None],
-            states=torch.stack([before, joined]).detach(),
-            outputs=outputs,
-            final=joined.clone(),
-            last=last,
-            probe=probe,
-            steps=CallSteps(joined, probe),
-            given=state if bridged else None,
-        )
-        trajectory.started = trajectory.started and state is not None
-        self.recording.add(trajectory, [run], first, [] if state is None or trajectory.passes else [state])
-        self._last, self._handed = last, [piece.to(own) for piece in shapes.split(outputs[0])]
-        return self._handed_out(out, new, own)
-
-    def _trajectory(self, given: list[Tensor | None]) -> tuple[Trajectory, bool]:
-        if self.current and self._handed and len(given) == len(self._handed):
-            if all(a is b for a, b in zip(given, self._handed, strict=True)):
-                return self.current, False
-            if self.current in self.recording.lineage.of(*given):
-                return self.current, True
-        self.current = self.recording.begin(
-            self.name, (Place("", False),), type(self.module).__name__, has_memory=len(self.spec.after) > 1
-        )
-        return self.current, False
-
-    def _state(
-        self, given: Sequence[Tensor | None], shapes: "_Shapes", trajectory: Trajectory, bridged: bool, dtype: Any
-    ) -> Tensor:
-        if trajectory.passes and not bridged and self._last is not None:
-            return self._last
-        return shapes.join([g.to(dtype) for g in given if g is not None])
-
-    def _input(self, tree: dict[str, Any]) -> Tensor | None:
-        """The first floating tensor that the call was given beside its state."""
-        call = {("call", *path): x for path, x in leaves(tree["call"])}
-        rest = (x for path, x in call.items() if path not in self.spec.before and x.is_floating_point())
-        return next(rest, None)
+        return _Step(out, new, joined, probe, state, bridge)
 
     def _called(
-        self, tree: dict[str, Any], bound: inspect.BoundArguments, pieces: dict[Path, Tensor], dtype: torch.dtype
-    ) -> tuple[Any, nn.Module]:
-        """What the cell returns, and the module whose attributes it has set."""
+        self, call: dict[str, Any], pieces: dict[Path, Tensor], precision: Precision
+    ) -> tuple[Any, list[Tensor]]:
+        """What the cell returns, and the tensors of its new state."""
 
         def change(path: Path, x: Tensor) -> Tensor:
-            return pieces.get(path, x.to(dtype) if x.is_floating_point() else x)
+            return pieces.get(path, x.to(precision.dtype) if x.dtype == precision.own else x)
 
-        target = self.module if self._twin is None else self._twin
-        call = inspect.BoundArguments(self.signature, mapped(tree["call"], change, ("call",)))
-        for path, piece in pieces.items():
+        asked = inspect.BoundArguments(self.signature, mapped(call, change, ("call",)))
+        with precision.exchanged(), self.recording.within():
+            for path, piece in pieces.items():
+                if path[0] == "self":
+                    setattr(self.module, path[1], piece)
+            out = self.original(*asked.args, **asked.kwargs)
+            found = {path: self._at(path, {"return": out}) for path in self.spec.after}
+        parts = [x for x in found.values() if x is not None]
+        if len(parts) < len(found):
+            missing = next(path for path, x in found.items() if x is None)
+            where = f"self.{missing[1]}" if missing[0] == "self" else "what it returns"
+            raise NotMeasured(f"{self.name} was called, and no tensor of its state is in {where}; see rg.register.")
+        return out, parts
+
+    def _recorded(self, call: dict[str, Any], link: Link, step: _Step) -> tuple[Trajectory, Run]:
+        """The step as a run of its trajectory."""
+        recording, kind = self.recording, type(self.module).__name__
+        trajectory = link.trajectory or recording.begin(
+            self.name, (Place("", False),), kind, has_memory=len(self.spec.after) > 1
+        )
+        ids = {id(x) for x in step.new.parts}
+        others = {id(x): x for _, x in leaves(step.out) if x.requires_grad and id(x) not in ids}
+        door, last, *marked = _Mark.apply(step.joined, step.probe[1], step.new, *others.values())  # type: ignore[no-untyped-call]
+        fed = [x for path, x in leaves(call, ("call",)) if path not in self.spec.before and x.is_floating_point()]
+        before = torch.zeros_like(step.joined) if step.before is None else step.before
+        run = Run(
+            cell=None,
+            inputs=as_rows(fed[0] if fed else None, step.joined)[None],
+            states=torch.stack([before, step.joined]).detach(),
+            outputs=door[None],
+            final=torch.zeros_like(step.joined).requires_grad_(),  # all of the model sees the one above
+            last=last,
+            probe=step.probe,
+            steps=CallSteps(step.joined, step.probe),
+            given=step.given,
+            others=dict(zip(others, marked, strict=True)),
+        )
+        trajectory.started = trajectory.started and step.before is not None
+        recording.add(trajectory, [run], fed[0] if fed else None, [] if step.before is None else [step.before], link)
+        return trajectory, run
+
+    def _handed_out(self, step: _Step, run: Run, states: Sequence[Tensor], own: torch.dtype) -> Any:
+        """What the cell returned, in its own precision, with the new state and the rest as they are marked."""
+        handed = dict(zip(map(id, step.new.parts), states, strict=True))
+        for path, state in zip(self.spec.after, states, strict=True):
             if path[0] == "self":
-                setattr(target, path[1], piece)
-        if self._twin is None:
-            return self.original(*call.args, **call.kwargs), target
-        return self._twin.forward(*call.args, **call.kwargs), target
+                setattr(self.module, path[1], state)
 
-    def _handed_out(self, out: Any, new: list[Tensor | None], own: torch.dtype) -> Any:
-        """What the cell returned in its own precision, with the new state as it is handed to the model."""
-        handed = dict(zip([id(n) for n in new if n is not None], self._handed, strict=True))
-        for path, piece in zip(self.spec.after, self._handed, strict=True):
-            if path[0] == "self":
-                setattr(self.module, path[1], piece)
-        return mapped(out, lambda _, x: handed.get(id(x), x.to(own) if x.is_floating_point() else x))
+        def change(_: Path, x: Tensor) -> Tensor:
+            found = handed.get(id(x), run.others.get(id(x), x))
+            return found if id(x) in handed or x.dtype != step.joined.dtype else found.to(own, copy=True)
 
-    def _copied(self) -> nn.Module | None:
-        try:
-            return copy.deepcopy(self.module).to(self.dtype).requires_grad_(False)
-        except (RuntimeError, TypeError):  # such as a tensor of the graph kept as an attribute
-            return None
+        return mapped(step.out, change)
 
 
-class _Shapes:
-    """Several state tensors as one (B, S), and back. The batch comes first, or second as in (layers, B, H)."""
-
-    def __init__(self, tensors: Sequence[Tensor], batch: int | None) -> None:
-        self.shapes = [x.shape for x in tensors]
-        self.second = [x.dim() > 2 and batch is not None and len(x) != batch and x.shape[1] == batch for x in tensors]
-
-    def join(self, tensors: Sequence[Tensor]) -> Tensor:
-        flat = [x.transpose(0, 1) if second else x for x, second in zip(tensors, self.second, strict=True)]
-        return torch.cat([x.reshape(1, -1) if x.dim() < 2 else x.flatten(1) for x in flat], -1)
-
-    def split(self, state: Tensor) -> list[Tensor]:
-        sizes = [shape.numel() // len(state) for shape in self.shapes]
-        pieces = state.split(sizes, -1)  # type: ignore[no-untyped-call]
-        return [
-            piece.reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1) if second else piece.reshape(shape)
-            for piece, shape, second in zip(pieces, self.shapes, self.second, strict=True)
-        ]
+def _generators() -> tuple[Tensor, ...]:
+    """Where torch's random numbers are."""
+    return torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())  # type: ignore[no-untyped-call]
 
 
-def _flat(x: Tensor | None, like: Tensor) -> Tensor:
-    """The input as (B, X), or (B, 0) where there is none of that batch."""
-    if x is None or (x.dim() > 1 and len(x) != len(like)):
-        return like.new_zeros(len(like), 0)
-    return x.reshape(len(like), -1).to(like.dtype)
+def _set(states: tuple[Tensor, ...]) -> None:
+    torch.set_rng_state(states[0])
+    if states[1:]:
+        torch.cuda.set_rng_state_all(states[1:])
 
 
-def _version(module: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Changes whenever a weight, or a tensor that is made from one, does."""
-    tensors = [*module.parameters(), *module.buffers()]
-    for part in module.modules():
-        tensors += [x for x in vars(part).values() if isinstance(x, Tensor) and x.grad_fn is not None]
-    return tuple((id(x), x._version) for x in tensors)
+def _equal(some: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> bool:
+    return all(map(torch.equal, some, others))
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(
+        one.to(other.dtype), other, rtol=CLOSE, atol=CLOSE * float(other.detach().abs().max()), equal_nan=True
+    )
 
 
 def _name(dtype: torch.dtype) -> str:

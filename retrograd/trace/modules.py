@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from retrograd.bptt.stack import Stack
 from retrograd.errors import NotMeasured
-from retrograd.trace.passage import Layers, Noise, Passage
+from retrograd.trace.passage import Noise, Passage
 from retrograd.trace.replay import Run
 
 
@@ -28,13 +28,14 @@ def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
     def forward(
         x: Tensor, state: Sequence[Tensor] | None = None, starts: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        layers = passage.layers
-        like, given = layers[0][0].weight_ih, tuple(state or ())
-        states = [s.to(like.dtype) for s in given] or [cell.initial_state(x.shape[1]) for (cell,) in layers]
-        outputs, runs = passage.runs(x.to(like.dtype), states, given=given, noise=_noise(stack, x.dtype), starts=starts)
-        final = tuple(r.final.to(x.dtype) for r in runs)
-        passage.hand_out(*final)
-        return outputs.to(x.dtype), final
+        precise = passage.dtype
+
+        def arranged(states: Sequence[Tensor]) -> list[Tensor]:
+            return [s.to(precise) for s in states]
+
+        noise = _noise(stack, x.dtype)
+        outputs, runs = passage.runs(x.to(precise), tuple(state or ()), arranged, noise=noise, starts=starts)
+        return outputs.to(x.dtype, copy=True), passage.hand_out([r.final.to(x.dtype) for r in runs])
 
     return forward
 
@@ -45,19 +46,15 @@ def torch_forward(module: nn.RNNBase, passage: Passage) -> Callable[..., Any]:
     def forward(input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         form = _form_of(module, input)
         x = form.unpack(input.data if isinstance(input, PackedSequence) else input)
-        layers = passage.layers
-        dtype, like = x.dtype, layers[0][0].weight_ih
-        given = () if hx is None else (tuple(hx) if isinstance(hx, tuple | list) else (hx,))
-        outputs, runs = passage.runs(
-            x.to(like.dtype),
-            _initial(layers, [form.batched(s) for s in given], x.shape[1]),
-            given=given,
-            noise=_noise(module, dtype, form),
-            live=form.live,
-        )
-        finals = _finals(runs, dtype, unbatched=form.unbatched)
-        passage.hand_out(*finals)
-        return form.pack(outputs.to(dtype)), finals if len(finals) > 1 else finals[0]
+        dtype, precise = x.dtype, passage.dtype
+
+        def arranged(states: Sequence[Tensor]) -> list[Tensor]:
+            return _apart([form.batched(s) for s in states], precise)
+
+        noise = _noise(module, dtype, form)
+        outputs, runs = passage.runs(x.to(precise), _parts(hx), arranged, noise=noise, live=form.live)
+        finals = passage.hand_out(_finals(runs, dtype, unbatched=form.unbatched))
+        return form.pack(outputs.to(dtype, copy=True)), finals if len(finals) > 1 else finals[0]
 
     return forward
 
@@ -66,15 +63,14 @@ def cell_forward(module: nn.RNNCellBase, passage: Passage) -> Callable[..., Any]
     """The cell's forward: (input (B, X) or (X,), hx) -> h, or (h, c) for an LSTMCell."""
 
     def forward(input: Tensor, hx: Any = None) -> Any:
-        layers = passage.layers
-        like, given = layers[0][0].weight_ih, () if hx is None else (tuple(hx) if isinstance(hx, tuple) else (hx,))
-        x = _rows(input)
-        states = _initial(layers, [_rows(s)[None] for s in given], len(x))
-        _, runs = passage.runs(x[None].to(like.dtype), states, given=given)
-        finals = tuple(part[0] for part in _finals(runs, input.dtype, unbatched=False))
-        if input.dim() == 1:
-            finals = tuple(part.squeeze(0) for part in finals)
-        passage.hand_out(*finals)
+        precise = passage.dtype
+
+        def arranged(states: Sequence[Tensor]) -> list[Tensor]:
+            return _apart([_rows(s)[None] for s in states], precise)
+
+        _, runs = passage.runs(_rows(input)[None].to(precise), _parts(hx), arranged)
+        finals = _finals(runs, input.dtype, unbatched=False)
+        finals = passage.hand_out([part[0, 0] if input.dim() == 1 else part[0] for part in finals])
         return finals if isinstance(module, nn.LSTMCell) else finals[0]
 
     return forward
@@ -84,18 +80,22 @@ def _rows(x: Tensor) -> Tensor:
     return x[None] if x.dim() == 1 else x
 
 
-def _initial(layers: Layers, given: list[Tensor], batch: int) -> list[Tensor]:
-    """The state of each layer and direction (B, S), from torch's (layers * directions, B, H) each for h and c."""
-    cells = [cell for directions in layers for cell in directions]
-    if not given:
-        return [cell.initial_state(batch) for cell in cells]
-    return list(torch.cat(given, dim=-1).to(cells[0].weight_ih.dtype).unbind(0))
+def _parts(hx: Any) -> tuple[Tensor, ...]:
+    """The tensors of a state: none, h, or (h, c)."""
+    if hx is None:
+        return ()
+    return tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+
+
+def _apart(states: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """The state of each layer and direction (B, S), of torch's (layers * directions, B, H) each for h and c."""
+    return list(torch.cat(list(states), dim=-1).to(dtype).unbind(0))
 
 
 def _finals(runs: list[Run], dtype: torch.dtype, *, unbatched: bool) -> tuple[Tensor, ...]:
     final, cell = torch.stack([r.final for r in runs]).to(dtype), runs[0].cell
     parts = final.tensor_split([cell.output_size], -1) if cell and cell.has_memory else (final,)
-    return tuple(part.squeeze(1) if unbatched else part.contiguous() for part in parts)
+    return tuple(part.squeeze(1) if unbatched else part for part in parts)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ replayed layer by layer with its own weights, in float64, where a vanished float
 """
 
 import copy
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +30,7 @@ from retrograd.trace.recording import Recording
 from retrograd.trace.snapshot import untouched
 from retrograd.trace.trace import Trace, traced
 
+ALONE = threading.RLock()  # the classes' forwards are exchanged for one recording at a time
 FUSED = (nn.RNN, nn.GRU, nn.LSTM)
 STEPWISE = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 Forward = Callable[..., Any]
@@ -48,27 +51,41 @@ def record(model: nn.Module, loss: Callable[[nn.Module], Tensor], *, dtype: torc
 
     Raises NotMeasured where no recurrent layer runs, or the loss does not depend on one.
     """
-    cells: dict[nn.Module, Spec] = {}
-    if may_hold_a_cell(model):
-        with untouched(model), torch.enable_grad(), eagerly(model):
-            cells, _ = discover(model, loss)
-    return record_with(model, loss, cells, dtype=dtype)
+    return record_with(model, loss, cells_of(model, loss), dtype=dtype)
+
+
+def cells_of(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> dict[nn.Module, Spec]:
+    """The cells that somebody wrote, from one call of the loss; none, and no call, where there can be none."""
+    if not may_hold_a_cell(model):
+        return {}
+    with untouched(model), torch.enable_grad(), eagerly(model):
+        return discover(model, loss)[0]
 
 
 def record_with(
-    model: nn.Module, loss: Callable[[nn.Module], Tensor], cells: dict[nn.Module, Spec], *, dtype: torch.dtype
+    model: nn.Module,
+    loss: Callable[[nn.Module], Tensor],
+    cells: dict[nn.Module, Spec],
+    *,
+    dtype: torch.dtype = torch.float64,
+    forget: int = 0,
 ) -> Trace:
-    """`record` in one call, where the cells that somebody wrote are known."""
-    recording = Recording()
+    """`record` in one call, where the cells that somebody wrote are known.
+
+    With `forget`, every layer's state is zero again after so many steps, as if nothing had gone before.
+    """
+    recording = Recording(forget)
     with untouched(model), torch.enable_grad(), flush_denormals(False), eagerly(model) as compiled:
         if compiled:
             recording.note("torch.compile was set aside for the measurement: the model ran as it is written.")
         with _replayed(model, cells, recording, dtype):
             losses = loss(model)
         _check(losses)
+    if recording.trajectories and not recording.lineage.of(losses):
+        raise NotMeasured(_apart(recording))
     if not recording.trajectories:
         recording, losses = _by_inputs(model, loss, losses)
-    return Trace(traced(recording, losses.sum()), losses, tuple(recording.notes))
+    return Trace(traced(recording, losses), losses, tuple(recording.notes))
 
 
 def _by_inputs(model: nn.Module, loss: Callable[[nn.Module], Tensor], losses: Tensor) -> tuple[Recording, Tensor]:
@@ -89,6 +106,7 @@ def _replayed(
 ) -> Iterator[None]:
     """Every recurrent module of the model replayed, also where a class of its own calls torch's forward."""
     replayed: dict[nn.Module, Forward] = {}
+    called: dict[str, None] = {}
     for name, module in model.named_modules():
         label = name.removeprefix("_orig_mod.") or type(module).__name__.lower()
         if module in cells:
@@ -96,20 +114,30 @@ def _replayed(
             vars(module)["forward"] = loop.forward  # `untouched` takes it off again
         elif isinstance(module, (*FUSED, *STEPWISE, Stack)):
             replayed[module] = _stand_in(label, module, recording, dtype)
-    with ExitStack() as stack:
+            module.register_forward_pre_hook(partial(_note_call, label, called, recording))
+    with ALONE, ExitStack() as stack:
         for kind in (*FUSED, *STEPWISE, Stack):
-            stack.enter_context(_dispatching(kind, replayed))
+            stack.enter_context(_dispatching(kind, replayed, recording))
         yield
+    for name in called.keys() - {trajectory.name for trajectory in recording.trajectories}:
+        recording.note(f"{name} has a forward of its own that does not call torch's, so its steps were not seen.")
+
+
+def _note_call(name: str, called: dict[str, None], recording: Recording, *_: Any) -> None:
+    if recording.replays():
+        called[name] = None
 
 
 @contextmanager
-def _dispatching(kind: type[nn.Module], replayed: dict[nn.Module, Forward]) -> Iterator[None]:
+def _dispatching(kind: type[nn.Module], replayed: dict[nn.Module, Forward], recording: Recording) -> Iterator[None]:
     """The forward of the class, but for the modules that are replayed."""
     original = kind.forward
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         stand_in = replayed.get(self)
-        return original(self, *args, **kwargs) if stand_in is None else stand_in(*args, **kwargs)
+        if stand_in is None or not recording.replays():
+            return original(self, *args, **kwargs)
+        return stand_in(*args, **kwargs)
 
     kind.forward = forward
     try:
@@ -121,29 +149,43 @@ def _dispatching(kind: type[nn.Module], replayed: dict[nn.Module, Forward]) -> I
 def _stand_in(name: str, module: nn.Module, recording: Recording, dtype: torch.dtype) -> Forward:
     if isinstance(module, Stack):
         cells: Layers = [[_constant(cell, dtype)] for cell in module.layers]
-        return stack_forward(module, Passage(name, lambda: cells, recording))
+        return stack_forward(module, Passage(name, lambda: cells, recording, dtype))
     assert isinstance(module, nn.RNNBase | nn.RNNCellBase)
-    passage = Passage(name, _Weights(module, dtype), recording)
+    passage = Passage(name, _Weights(name, module, recording, dtype), recording, dtype)
     return torch_forward(module, passage) if isinstance(module, nn.RNNBase) else cell_forward(module, passage)
 
 
 class _Weights:
     """A torch module's cells, copied anew when its weights have changed since the last call."""
 
-    def __init__(self, module: nn.RNNBase | nn.RNNCellBase, dtype: torch.dtype) -> None:
-        self.module, self.dtype = module, dtype
+    def __init__(
+        self, name: str, module: nn.RNNBase | nn.RNNCellBase, recording: Recording, dtype: torch.dtype
+    ) -> None:
+        self.name, self.module, self.recording, self.dtype = name, module, recording, dtype
         self.seen: list[tuple[Tensor, int]] = []
         self.cells: Layers = []
 
     def __call__(self) -> Layers:
-        now = [(x, x._version) for x in weights_in_use(self.module).values()]
+        named = weights_in_use(self.module)
+        now = [(x, x._version) for x in named.values()]
         if len(now) != len(self.seen) or any(map(_differ, now, self.seen)):
+            self._check(named)
             self.seen, self.cells = now, constants(self.module, self.dtype)
         return self.cells
 
+    def _check(self, named: dict[str, Tensor]) -> None:
+        for name, x in named.items():
+            if self.recording.lineage.of(x):
+                raise NotMeasured(
+                    f"{name} of {self.name} is computed from the state of a recurrent layer, and a gradient that goes "
+                    "back through a weight cannot be followed."
+                )
+
 
 def _differ(one: tuple[Tensor, int], other: tuple[Tensor, int]) -> bool:
-    return one[0] is not other[0] or one[1] != other[1]
+    if one[0] is other[0]:
+        return one[1] != other[1]
+    return one[0].shape != other[0].shape or not torch.equal(one[0], other[0])
 
 
 def _constant(cell: Cell, dtype: torch.dtype) -> Cell:
@@ -171,6 +213,14 @@ def _check(losses: Tensor) -> None:
         raise NotMeasured(
             "The loss carries no gradient. Was it computed under torch.no_grad(), or from detached outputs?"
         )
+
+
+def _apart(recording: Recording) -> str:
+    names = ", ".join(dict.fromkeys(trajectory.name for trajectory in recording.trajectories))
+    return (
+        f"The loss carries no gradient to {names}: what was put out is not used, or is detached, or the layer runs "
+        "under torch.no_grad() or in a reentrant checkpoint."
+    )
 
 
 def _unseen(model: nn.Module) -> str:

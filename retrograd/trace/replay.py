@@ -9,8 +9,9 @@ losses at once. Axes: A losses, T time, B batch, S state, P projection (blocks t
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import Function
 
 from retrograd.cells import Cell, Local
+from retrograd.numerics import all_finite
 
 
 class Steps(ABC):
@@ -26,9 +28,42 @@ class Steps(ABC):
     starts: Tensor | None = None  # (T, B): where a new document begins, and the step sets out from zero
     live: Tensor | None = None  # (T, B): false where a sequence has already ended, and its state stays as it is
 
+    @property
+    def linearized(self) -> Sequence[Local]:
+        """Of each step, where the cell's equation is known."""
+        return ()
+
     @abstractmethod
     def back(self, t: int, delta: Tensor) -> Tensor:
         """A gradient (..., B, S) at the state after step t = 0 .. T-1, at the state before."""
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A first state that came from the run before by way of the model."""
+
+    tensors: tuple[Tensor, ...]  # as the model gave it, live
+    arranged: Callable[[Sequence[Tensor]], Sequence[Tensor]]  # as the first states of all the module's runs
+    index: int  # which of those
+
+    def rows(self, tensors: Sequence[Tensor]) -> Tensor:
+        """(B, S)"""
+        return self.arranged(tensors)[self.index]
+
+    @property
+    def state(self) -> Tensor:
+        """(B, S), live."""
+        with torch.enable_grad():
+            return self.rows(self.tensors)
+
+    @property
+    def wells(self) -> list[Tensor]:
+        """The tensors, with something in the place of one that has no gradient."""
+        return [x if x.requires_grad else x.detach().clone().requires_grad_() for x in self.tensors]
+
+    def read(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Those of the wells, (A, ...) each, as (A, B, S)."""
+        return torch.stack([self.rows(row) for row in zip(*gradients, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +82,8 @@ class Run:
     last: Tensor  # (B, S), live
     probe: Tensor  # (T+1, B, S), zeros: the gradient at it is the total gradient at each state
     steps: Steps
-    given: Tensor | None = None  # (B, S), live: the first state, where it came from the run before through the model
+    given: Given | None = None
+    others: Mapping[int, Tensor] = field(default_factory=dict)  # what a cell put out beside its state, live; by its id
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,40 +106,69 @@ class Tape(Steps):
             states.append(s)
         return torch.stack(states)
 
+    @property
+    def linearized(self) -> Sequence[Local]:
+        return self.steps
+
     def back(self, t: int, delta: Tensor) -> Tensor:
         return self.pull(t, delta)[0]
 
     def pull(self, t: int, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """A gradient (..., B, S) at the state after step t taken back over that step: at the state before, at p[t].
+        """A gradient (..., B', S) at the state after step t taken back over it: at the state before, at p[t].
 
-        A sequence with a gradient of exactly zero keeps it, also where the step holds a NaN: 0 * NaN is NaN.
+        B' are the first sequences, or all. A sequence with a gradient of exactly zero keeps it, also where the step
+        holds a NaN: 0 * NaN is NaN.
         """
-        before, p, _ = self.cell.pullback(self.steps[t], delta)
-        some = delta.ne(0).any(-1, keepdim=True)
-        before, p = torch.where(some, before, 0.0), torch.where(some, p, 0.0)
+        step, count = self.steps[t], delta.shape[-2]
+        before, p, _ = self.cell.pullback(step if count == len(step.state) else step[:count], delta)
+        if not self.finite:
+            some = delta.ne(0).any(-1, keepdim=True)
+            before, p = torch.where(some, before, 0.0), torch.where(some, p, 0.0)
         if self.starts is not None:
-            before = torch.where(self.starts[t, :, None], 0.0, before)
+            before = torch.where(self.starts[t, :count, None], 0.0, before)
         if self.live is not None:
-            before = torch.where(self.live[t, :, None], before, delta)
-            p = torch.where(self.live[t, :, None], p, 0.0)
+            live = self.live[t, :count, None]
+            before, p = torch.where(live, before, delta), torch.where(live, p, 0.0)
         return before, p
+
+    @cached_property
+    def finite(self) -> bool:
+        """Is every weight and every state a number?"""
+        weights = (x for x in self.cell.parameters() if x is not None)
+        return all_finite(weights) and all_finite(step.state for step in self.steps)
 
     def backward(self, total: Tensor, *, wanted: bool) -> Tensor | None:
         """Turn what enters at each state (A, T+1, B, S), in place, into the total gradient there.
 
         A loss joins the sweep where it first enters: the steps after it are none of its business, and cost nothing.
-        Where `wanted`, returns the gradient at every p, (A, T, B, P).
+        Nor do the sequences after the last that any of them is about. Where `wanted`, returns the gradient at every p,
+        (A, T, B, P).
         """
+        entering = total.ne(0).any(-1)  # (A, T+1, B)
+        ends, order = _last(entering.any(2)).sort(stable=True)
+        sequences = 1 + int(_last(entering.any(0).any(0)[None]))
+        late = torch.equal(order, torch.arange(len(order), device=order.device))
+        delta = (total if late else total[order])[:, :, :sequences]
         at_p = None
         for t in reversed(range(len(self.steps))):
-            losses = total[:, t + 1].ne(0).flatten(1).any(1).nonzero().squeeze(1)
-            delta, p = self.pull(t, total[losses, t + 1])
-            total[losses, t] += delta
+            first = int(torch.searchsorted(ends, t + 1))  # the losses before it enter earlier
+            if first == len(ends):
+                continue
+            before, p = self.pull(t, delta[first:, t + 1])
+            delta[first:, t] += before
             if wanted:
                 if at_p is None:
-                    at_p = p.new_zeros(len(total), len(self.steps), *p.shape[1:])
-                at_p[losses, t] = p
+                    at_p = p.new_zeros(len(total), len(self.steps), total.shape[2], p.shape[-1])
+                at_p[order[first:], t, :sequences] = p
+        if not late:
+            total[order, :, :sequences] = delta
         return at_p
+
+
+def _last(true: Tensor) -> Tensor:
+    """The place of the last true of each row, 0 where there is none."""
+    places = torch.arange(true.shape[1], device=true.device)
+    return torch.where(true, places, 0).amax(1)
 
 
 def run(
@@ -114,12 +179,12 @@ def run(
     starts: Tensor | None = None,
     live: Tensor | None = None,
     follows: bool = True,
-    bridged: bool = False,
+    given: Given | None = None,
 ) -> Run:
     """Run `cell` over inputs (T, B, X) from state (B, S); the cell's own weights are taken as constants.
 
-    `follows`: do the inputs depend on a layer that is recorded? Otherwise their gradient need not be had. `bridged`:
-    did the state come from the run before this one by way of the model?
+    `follows`: do the inputs depend on a layer that is recorded? Otherwise their gradient need not be had. `given`:
+    where the state came from, if that is the run before this one by way of the model.
     """
     if not follows:
         inputs = inputs.detach()
@@ -127,7 +192,6 @@ def run(
     probe = p.new_zeros(()).expand(len(p) + 1, *state.shape).requires_grad_()
     tape = Tape(cell, starts, live)
     states, outputs, final, last = _Replay.apply(tape, p, state, probe)  # type: ignore[no-untyped-call]
-    given = state if bridged else None
     return Run(cell, inputs.detach(), states, outputs, final, last, probe, tape, given)
 
 

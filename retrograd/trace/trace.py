@@ -7,9 +7,9 @@ the order in which it is computed: its s[1] is the state after reading the last 
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 
 import torch
@@ -19,7 +19,7 @@ from retrograd.cells import Cell, Local
 from retrograd.errors import NotMeasured, ShapeError
 from retrograd.numerics import flush_denormals
 from retrograd.trace.recording import Recording, Trajectory
-from retrograd.trace.replay import Run, batched_gradient, entered
+from retrograd.trace.replay import Given, Run, batched_gradient, entered
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,8 @@ class LayerTrace:
     first: int  # the first state whose gradient is its own: 1 where there is no s[0], or it is an earlier layer's last
     runs: tuple[Run, ...] = field(repr=False)
     loss: Tensor = field(repr=False)  # the summed loss, live
+    ends: int = 0  # the last step on the clock of all that hangs together with it
+    mixed: bool = False  # does the model mix what a call gave with older states before the next? Then that is the state
 
     def __len__(self) -> int:
         return sum(len(run.inputs) for run in self.runs)
@@ -46,13 +48,18 @@ class LayerTrace:
 
     @cached_property
     def inputs(self) -> Tensor:
-        """(T, B, X)."""
-        return torch.cat([run.inputs for run in self.runs])
+        """(T, B, X); X is 0 where a cell of somebody's own is given another number of them at each step."""
+        inputs = [run.inputs for run in self.runs]
+        same = len({x.shape[2:] for x in inputs}) == 1
+        return torch.cat(inputs if same else [x[..., :0] for x in inputs])
 
     @cached_property
     def states(self) -> Tensor:
         """(T+1, B, S)."""
-        return torch.cat([self.runs[0].states, *(run.states[1:] for run in self.runs[1:])])
+        found = torch.cat([self.runs[0].states, *(run.states[1:] for run in self.runs[1:])])
+        for k, given in self._given.items():
+            found[k] = given.state.detach()
+        return found
 
     @cached_property
     def starts(self) -> Tensor | None:
@@ -67,20 +74,40 @@ class LayerTrace:
     def back(self, t: int, delta: Tensor) -> Tensor:
         """J[t]^T delta: gradients (..., B, S) at s[t] taken back over step t = 1 .. T, to s[t-1]."""
         number, within = self._steps[t - 1]
-        run = self.runs[number]
-        before = run.steps.back(within, delta)
-        return before if within or run.given is None else self._over_the_bridge(number, before)
+        given = self._given.get(t)
+        if given is not None:
+            wells, read = self._well(t - 1)
+            state, deltas = given.state, delta.reshape(-1, *delta.shape[-2:])
+            return read([batched_gradient(state, well, deltas) for well in wells]).reshape(delta.shape)
+        before = self.runs[number].steps.back(within, delta)
+        bridged = not within and self.runs[number].given is not None and t - 1 not in self._given
+        return self._over_the_bridge(number, before) if bridged else before
 
     @cached_property
     def _steps(self) -> list[tuple[int, int]]:
         """Of every step, its run and which one it is there."""
         return [(number, t) for number, run in enumerate(self.runs) for t in range(len(run.inputs))]
 
+    @cached_property
+    def _given(self) -> dict[int, Given]:
+        """The states, by their number, that are what a run was given and not what the one before gave."""
+        if not self.mixed:
+            return {}
+        starts = [k for k, (_, within) in enumerate(self._steps) if not within]
+        return {k: run.given for k, run in zip(starts, self.runs, strict=True) if run.given is not None}
+
+    def _well(self, k: int) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Tensor]]:
+        """The tensors at whose gradients (A, ...) that of s[k] is read, (A, B, S)."""
+        if k in self._given:
+            return self._given[k].wells, self._given[k].read
+        number, within = self._steps[k - 1] if k else (0, -1)
+        return [self.runs[number].probe], lambda gradients: gradients[0][:, within + 1]
+
     def _over_the_bridge(self, number: int, delta: Tensor) -> Tensor:
         """From the first state of a run through what the model did, to the last state of the run before."""
         given, probe = self.runs[number].given, self.runs[number - 1].probe
         assert given is not None
-        at = batched_gradient(given, probe, delta.reshape(-1, *given.shape).to(given.dtype))
+        at = batched_gradient(given.state, probe, delta.reshape(-1, *delta.shape[-2:]))
         return at[:, -1].reshape(delta.shape)
 
     @cached_property
@@ -91,41 +118,60 @@ class LayerTrace:
         """
         if self.cell is None:
             raise NotMeasured(f"The equation of {self.name} ({self.kind}) is not known, so it has no gates to show.")
-        runs = [run.states[:-1] for run in self.runs]
-        before = torch.cat(runs)
-        if self.starts is not None:
-            before = torch.where(self.starts[..., None], 0.0, before)
-        return self.cell.linearize(self.cell.project(self.inputs), before)
-
-    @property
-    def entering(self) -> Tensor:
-        """(T, B, S): the summed loss's gradient that enters from above at each step, not counting later steps."""
-        return self._gradients[0]
-
-    @property
-    def total(self) -> Tensor:
-        """(T+1, B, S): the summed loss's gradient at each state, through every path."""
-        return self._gradients[1]
+        steps = [step for run in self.runs for step in run.steps.linearized]
+        names = [f.name for f in fields(steps[0]) if not f.name.startswith("weight_")]
+        return replace(steps[0], **{name: torch.stack([getattr(step, name) for step in steps]) for name in names})
 
     @cached_property
-    def _gradients(self) -> tuple[Tensor, Tensor]:
+    def entering(self) -> Tensor:
+        """(T, B, S): the summed loss's gradient that enters from above at each step, not counting later steps."""
+        if self.mixed or any(run.others for run in self.runs):
+            return self._beyond_the_steps()
         doors = [door for run in self.runs for door in (run.outputs, run.final)]
-        (*gradients,) = _gradients_of(self.loss[None], doors + self.probes, self.runs)
-        at_states = list(map(entered, gradients[: len(doors) : 2], gradients[1 : len(doors) : 2]))
-        probed = gradients[len(doors) :]
+        gradients = _gradients_of(self._whole_loss, doors, self.runs)
+        at_states = list(map(entered, gradients[::2], gradients[1::2]))
         for number, run in enumerate(self.runs):
             if run.given is not None:  # what went on through the model is no entry
-                on = self._over_the_bridge(number, probed[number][0, 0])
+                on = self._over_the_bridge(number, self._probed[number][0, 0])
                 at_states[number - 1][0, -1] = _less(at_states[number - 1][0, -1], on)
-        return self.join(at_states)[0, 1:], self.join(probed)[0]
+        return torch.cat([at_states[0][:, 1:], *(piece[:, 1:] for piece in at_states[1:])], dim=1)[0]
+
+    def _beyond_the_steps(self) -> Tensor:
+        """(T, B, S): what of the total has not come back over the next step."""
+        total = self.total
+        bridges = [run.given.tensors[0].dtype for run in self.runs if run.given is not None]
+        rounding = 1e-12 if all(dtype == torch.float64 for dtype in bridges) else 1e-5
+        steps = range(1, len(self))
+        return torch.stack([*(_less(total[t], self.back(t + 1, total[t + 1]), rounding) for t in steps), total[-1]])
+
+    @cached_property
+    def total(self) -> Tensor:
+        """(T+1, B, S): the summed loss's gradient at each state, through every path."""
+        return self.join(self._probed)[0]
+
+    @cached_property
+    def _probed(self) -> tuple[Tensor, ...]:
+        return _gradients_of(self._whole_loss, self.wells, self.runs)
 
     @property
-    def probes(self) -> list[Tensor]:
-        return [run.probe for run in self.runs]
+    def _whole_loss(self) -> Tensor:
+        with torch.enable_grad():
+            return self.loss[None]
 
-    def join(self, pieces: Sequence[Tensor]) -> Tensor:
-        """The runs' (A, T'+1, B, S) end to end: where one continues another, their common state counts once."""
-        return torch.cat([pieces[0], *(piece[:, 1:] for piece in pieces[1:])], dim=1)
+    @property
+    def wells(self) -> list[Tensor]:
+        """The tensors whose gradients, joined, are those of all states."""
+        return [*(run.probe for run in self.runs), *(well for given in self._given.values() for well in given.wells)]
+
+    def join(self, gradients: Sequence[Tensor]) -> Tensor:
+        """(A, T+1, B, S) of those of the wells. Where a run continues another, their common state counts once."""
+        pieces, rest = gradients[: len(self.runs)], iter(gradients[len(self.runs) :])
+        if len(pieces) == 1:
+            return pieces[0]
+        found = torch.cat([pieces[0], *(piece[:, 1:] for piece in pieces[1:])], dim=1)
+        for k, given in self._given.items():
+            found[:, k] = given.read([next(rest) for _ in given.tensors])
+        return found
 
     def _joined(self, masks: list[Tensor | None], *, empty: bool) -> Tensor | None:
         """The runs' masks end to end, `empty` where a run has none; None where none has."""
@@ -135,36 +181,85 @@ class LayerTrace:
         return torch.cat([b if m is None else m for b, m in zip(blank, masks, strict=True)])
 
 
-def _less(whole: Tensor, part: Tensor) -> Tensor:
+def _less(whole: Tensor, part: Tensor, rounding: float = 1e-12) -> Tensor:
     """whole - part, and exactly 0 where that is rounding."""
     rest = whole - part
-    return torch.where(rest.abs() <= 1e-12 * whole.abs().amax(-1, keepdim=True), 0.0, rest)
+    return torch.where(rest.abs() <= rounding * whole.abs().amax(-1, keepdim=True), 0.0, rest)
 
 
-def traced(recording: Recording, loss: Tensor) -> tuple[LayerTrace, ...]:
-    """The layers of a recording, in the order in which they began."""
+def traced(recording: Recording, losses: Tensor) -> tuple[LayerTrace, ...]:
+    """The layers of a recording, in the order in which they began.
+
+    Raises NotMeasured where one is cut off from its own state at every step.
+    """
+    with torch.enable_grad():
+        loss = losses.sum()
+    for name in {trajectory.name for trajectory in recording.trajectories}:
+        pieces = [trajectory for trajectory in recording.trajectories if trajectory.name == name]
+        if len(pieces) > 2 and all(len(piece) == 1 and piece.cut for piece in pieces[1:]):
+            raise NotMeasured(
+                f"The state of {name} is detached at every step, so no gradient goes back in time at all."
+            )
     layers: list[LayerTrace] = []
     taken: dict[str, int] = {}
+    begins, ends = recording.begins(), recording.ends()
     for trajectory in recording.trajectories:
         for place, runs in zip(trajectory.places, zip(*trajectory.passes, strict=True), strict=True):
             full = f"{trajectory.name}.{place.name}" if place.name else trajectory.name
             taken[full] = taken.get(full, 0) + 1
             name = f"{full} ({taken[full]})" if taken[full] > 1 else full
-            layers.append(_layer(trajectory, name, runs, loss, reverse=place.reverse))
-    return tuple(layers)
+            clock = (begins[trajectory], ends[trajectory])
+            layers.append(_layer(trajectory, name, runs, loss, reverse=place.reverse, clock=clock))
+    return _directed(layers, losses)
 
 
-def _layer(trajectory: Trajectory, name: str, runs: tuple[Run, ...], loss: Tensor, *, reverse: bool) -> LayerTrace:
+def _directed(layers: Sequence[LayerTrace], losses: Tensor) -> tuple[LayerTrace, ...]:
+    """The layers, and which of them run from the end to the start though their module does not say so.
+
+    Of a layer that runs against the losses' time, the first of these depends on more states than the last.
+    """
+    asked = losses.detach().reshape(len(losses), -1).ne(0).any(1).nonzero().flatten().tolist() if losses.dim() else []
+    if len(asked) < 2:
+        return tuple(layers)
+    early = _reached(layers, losses, asked[0])
+    if all(latest <= asked[0] + 1 for latest in early):
+        return tuple(layers)
+    late = _reached(layers, losses, asked[-1])
+    return tuple(
+        replace(layer, reverse=layer.reverse or 0 < last < first)
+        for layer, first, last in zip(layers, early, late, strict=True)
+    )
+
+
+def _reached(layers: Sequence[LayerTrace], losses: Tensor, number: int) -> list[int]:
+    """Of each layer, the latest state that has a gradient of one of the losses; 0 where none has."""
+    with torch.enable_grad():
+        loss = losses[number].sum()[None]
+    runs = [run for layer in layers for run in layer.runs]
+    gradients = iter(_gradients_of(loss, [run.probe for run in runs], runs))
+    found = []
+    for layer in layers:
+        pieces = [next(gradients)[0].ne(0).flatten(1).any(1) for _ in layer.runs]
+        some = torch.cat([pieces[0], *(piece[1:] for piece in pieces[1:])]).nonzero()
+        found.append(int(some[-1]) if len(some) else 0)
+    return found
+
+
+def _layer(
+    trajectory: Trajectory, name: str, runs: tuple[Run, ...], loss: Tensor, *, reverse: bool, clock: tuple[int, int]
+) -> LayerTrace:
     cell = runs[0].cell
     return LayerTrace(
         name=name,
         kind=cell.kind if cell else trajectory.kind,
         reverse=reverse,
         has_memory=cell.has_memory if cell else trajectory.has_memory,
-        begins=trajectory.begins,
-        first=0 if trajectory.started and not trajectory.after else 1,
+        begins=clock[0],
+        first=int(not trajectory.started or bool(trajectory.after) or trajectory.mixed),
         runs=runs,
         loss=loss,
+        ends=clock[1],
+        mixed=trajectory.mixed,
     )
 
 
@@ -228,8 +323,11 @@ class Trace:
         """
         return tuple(gradients[0] for gradients in self.gradients_at([t]))
 
-    def gradients_at(self, steps: Sequence[int]) -> tuple[Tensor, ...]:
-        """`gradients` for several t in one pass: (A, T+1, B, S) of each layer, T that layer's own steps."""
+    def gradients_at(self, steps: Sequence[int], *, sequences: int | None = None) -> tuple[Tensor, ...]:
+        """`gradients` for several t in one pass: (A, T+1, B, S) of each layer, T that layer's own steps.
+
+        Of the first `sequences` alone, where the losses tell them apart: the others have zero, and cost nothing.
+        """
         if not self.per_step:
             if list(steps) != [len(self)]:
                 raise NotMeasured(
@@ -241,15 +339,18 @@ class Trace:
         for t in steps:
             if not first <= t <= last:
                 raise NotMeasured(f"There are losses for the steps {first} to {last}, none for {t}.")
-        return self._gradients_of([t - first for t in steps])
+        return self._gradients_of([t - first for t in steps], sequences)
 
-    def _gradients_of(self, numbers: Sequence[int]) -> tuple[Tensor, ...]:
+    def _gradients_of(self, numbers: Sequence[int], sequences: int | None = None) -> tuple[Tensor, ...]:
         """Of the losses with these numbers, from 0."""
         with torch.enable_grad():
-            losses = self.losses.reshape(len(self.losses) if self.per_step else 1, -1).sum(1)[list(numbers)]
-        runs = [run for layer in self.layers for run in layer.runs]
-        gradients = iter(_gradients_of(losses, [run.probe for run in runs], runs))
-        return tuple(layer.join([next(gradients) for _ in layer.runs]) for layer in self.layers)
+            losses = self.losses.reshape(len(self.losses) if self.per_step else 1, -1)
+            losses = losses[:, :sequences].sum(1)[list(numbers)]
+        runs, wells = [run for layer in self.layers for run in layer.runs], [layer.wells for layer in self.layers]
+        gradients = iter(_gradients_of(losses, [well for some in wells for well in some], runs))
+        return tuple(
+            layer.join([next(gradients) for _ in some]) for layer, some in zip(self.layers, wells, strict=True)
+        )
 
 
 def _latest(layers: Sequence[LayerTrace], gradients: Sequence[Tensor]) -> int:
@@ -274,7 +375,7 @@ def _gradients_of(losses: Tensor, wells: Sequence[Tensor], runs: Sequence[Run]) 
     with torch.enable_grad(), flush_denormals(False), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")  # of vmap; the numbers are the same
         try:
-            stacked: tuple[Tensor, ...] = torch.func.vmap(back, chunk_size=8)(each)
+            stacked: tuple[Tensor, ...] = torch.func.vmap(back, chunk_size=8 if len(each) > 8 else None)(each)
         except RuntimeError:  # vmap cannot take something in the model's own backward
             stacked = tuple(map(torch.stack, zip(*map(back, each), strict=True)))
     return stacked
@@ -282,7 +383,7 @@ def _gradients_of(losses: Tensor, wells: Sequence[Tensor], runs: Sequence[Run]) 
 
 def _broken(runs: Sequence[Run]) -> list[tuple[Tensor, Tensor]]:
     """What the runs hand to the rest of the model, where it is not finite: the tensor, and which of its rows."""
-    doors = [door for run in runs for door in (run.outputs, run.final)]
+    doors = [door for run in runs for door in (run.outputs, run.final, *run.others.values())]
     rows = [~door.detach().float().isfinite().all(-1, keepdim=True) for door in doors]  # as a float32 model sees it
     return [(door, row) for door, row in zip(doors, rows, strict=True) if row.any()]
 

@@ -125,8 +125,8 @@ def test_diagnose_takes_anybodys_model_and_tells_by_its_exit_code(tmp_path):
     assert found.returncode == 3
     assert found.stderr == "Wrote page.html.\n"
     [finding] = json.loads(found.stdout)["findings"]
-    assert (finding["code"], finding["severity"]) == ("vanishing", "problem")
-    assert "rg.initialise_(model" in (tmp_path / "page.html").read_text()
+    assert (finding["code"], finding["severity"]) == ("vanishing", "error")
+    assert "rg.fix(model, loss" in (tmp_path / "page.html").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.py", "page.html"]
 
 

@@ -122,7 +122,7 @@ class Cut(Net):
         return self.head(self.rnn(self.body(x))[0].detach()).squeeze(-1)
 
 
-@LOSSES.expect(Sentence("does not depend on"))
+@LOSSES.expect(Sentence("carries no gradient to rnn"))
 def an_output_that_is_cut_off():
     return Cut(), each()
 

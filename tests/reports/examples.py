@@ -4,7 +4,7 @@ import dataclasses
 import math
 import random
 
-from retrograd.diagnosis import Finding, Remedy
+from retrograd.diagnosis import Finding, remedy
 from retrograd.measures import (
     BlockSpectrum,
     Contributions,
@@ -131,20 +131,27 @@ def curves(points=60, last=3777):
 
 VANISHING = Finding(
     code="vanishing",
-    severity="problem",
+    severity="error",
     message=(
         "The gradient reaches 47 steps back; the task needs 150. The forget gates average 0.51. "
         "Try --init forget_bias=5.1."
     ),
     evidence={"horizon": 47, "low": 44, "high": 51, "need": 150, "decay": 0.86, "gate": 0.51},
-    remedy=Remedy("forget_bias", {"bias": 5.1}),
+    where="l0, state h and c",
+    why="Per step the gradient takes a factor 0.86: 91% by way of the memory and 8% by way of gate g.",
+    is_not="No norm of dL/dW_hh shows it, because that is a sum over lags which the short ones dominate.",
+    assumes="The task needs the gradient 150 steps back, as it was given.",
+    remedies=(
+        remedy("forget-bias", bias=5.1, predicted=1136, need=150),
+        remedy("chrono", longest=150, predicted=521, need=150),
+        remedy("clip-norm", norm=1.0),
+    ),
 )
 SUMMED = Finding(
-    code="summed_loss",
+    code="summed-loss",
     severity="note",
     message="The loss is one number for many steps, so its 47 steps do not say how far back any one reaches.",
     evidence={"horizon": 47},
-    remedy=None,
 )
 SPEECH = (
     "ROMEO:\nWhat say'st thou, night? the morrow comes anon,\nAnd all the world is hush'd.\n\nJULIET:\nThen be it so.\n"
@@ -322,7 +329,35 @@ def hostile():
         config={script: {"key": script}, "url": "http://127.0.0.1:9/x.png"},
         environment={"host": "\x07" + script},
         happenings=(Happening(script, math.nan, {"step": 5, "why": script}),),
-        findings=(dataclasses.replace(VANISHING, message=script, code=script),),
+        findings=(
+            dataclasses.replace(VANISHING, message=script, code=script, where=script, why=script, is_not=script),
+        ),
+    )
+
+
+def foreign():
+    """Somebody's own tanh network, looked at once."""
+    report = full("Elman")
+    cures = (
+        remedy("calibrated", predicted=math.inf, need=150),
+        remedy("irnn", predicted=math.inf, need=150),
+        remedy("gated-cell", bias=5.1, predicted=1136, need=150),
+        remedy("orthogonal", predicted=38, need=150),
+    )
+    return dataclasses.replace(
+        report,
+        title="Tagger",
+        subject={"layers": "rnn.l0 elman 64", "need": 150, "need is": "known"},
+        measurements={"now": dataclasses.replace(report.measurements["start"], step=0)},
+        findings=(dataclasses.replace(VANISHING, where="rnn.l0, state h", remedies=cures),),
+        figures={},
+        samples=(),
+        status="measured",
+        curves={},
+        config={},
+        environment={},
+        happenings=(),
+        foreign=True,
     )
 
 

@@ -120,19 +120,42 @@ def test_the_verdict_comes_first_and_names_the_commands_that_prove_it(pages):
     text = Reader(pages["full"]).text
     assert text.index("the task needs 150") < text.index("How far back the gradient reaches")
     assert "retrograd train --config 'runs/first try/config.toml' --init forget_bias=5.1 --out" in text
-    assert "--out 'runs/first try-forget_bias' retrograd runs compare 'runs/first try' 'runs/first try-forget" in text
-    assert "problem · vanishing" in text
+    assert "--out 'runs/first try-forget-bias' retrograd runs compare 'runs/first try' 'runs/first try-forget" in text
+    assert "error · vanishing" in text
+    facts = text[text.index("the task needs 150") :]
+    for part in ("where l0, state h and c", "why Per step the gradient", "is not No norm of", "assumes The task needs"):
+        assert part in facts
+    assert "--init forget_bias=5.1 start; expected to reach about 1,136 steps" in text
+    assert "--init chrono=150 start; expected to reach about 521 steps" in text
+    assert "--clip 1 training; no reach predicted" in text
+
+
+def test_somebody_s_own_model_is_told_its_remedies_in_python():
+    report = examples.foreign()
+    text = Reader(page(report)).text
+    assert 'rg.fix(model, loss, "calibrated", need=150) start; expected to reach any lag' in text
+    assert 'nn.RNN(..., nonlinearity="relu") with rg.initialise_(model, "identity") architecture; expected' in text
+    assert 'rg.fix(model, loss, "orthogonal", need=150) start; expected to reach about 38 steps' in text
+    assert "To prove it, measure it with the remedy and without; keep=True then leaves it in the model:" in text
+    assert "retrograd train" not in text
+    told = Reader(page(report, run="my model.py:make")).text
+    assert "retrograd fix 'my model.py:make' --need 150 --apply calibrated" in told
+    rest = dataclasses.replace(report.findings[0], remedies=report.findings[0].remedies[1:])
+    told = Reader(page(dataclasses.replace(report, findings=(rest,)), run="model.py:make")).text
+    assert "apply it and measure again: nn.RNN(...," in told
+    assert "rg.diagnose(model, loss, need=150)" in told
+    assert "retrograd fix" not in told
 
 
 def test_a_folder_s_name_is_quoted_for_the_shell():
     text = Reader(page(examples.full(), run="a; rm -rf $HOME/")).text
-    assert "retrograd runs compare 'a; rm -rf $HOME' 'a; rm -rf $HOME-forget_bias'" in text
+    assert "retrograd runs compare 'a; rm -rf $HOME' 'a; rm -rf $HOME-forget-bias'" in text
     assert "--config ./-x/config.toml" in Reader(page(examples.full(), run="-x")).text
     assert "--config RUN/config.toml" in Reader(page(examples.full())).text
 
 
 def test_a_remedy_that_this_version_does_not_know_has_no_commands():
-    finding = dataclasses.replace(examples.VANISHING, remedy=Remedy("of tomorrow"))
+    finding = dataclasses.replace(examples.VANISHING, remedies=(Remedy("of tomorrow"),))
     text = page(dataclasses.replace(examples.full(), findings=(finding,)))
     assert "the task needs 150" in text
     assert "retrograd train" not in text
@@ -169,7 +192,7 @@ def test_without_a_finding_the_page_says_when_and_whether_that_was_measured():
     assert "Measured at step 0, before training." in told(report, status="preempted")
     assert "Measured at" not in told(examples.full())
     end = examples.full().measurements["end"]
-    assert "Measured at step 3,777. problem" in told(examples.full(), status="failed")
+    assert "Measured at step 3,777. error" in told(examples.full(), status="failed")
     assert "None: nothing vanishes" in told(examples.full(), findings=())
     broken = dataclasses.replace(end, horizon=dataclasses.replace(end.horizon, profile=(math.nan,) * 193))
     text = told(examples.full(), findings=(), measurements={"end": broken})

@@ -13,6 +13,7 @@ from retrograd.errors import RunError
 from retrograd.measures import horizon, reach, saturation
 from retrograd.reports import SCHEMA, Measurement, Report, Sample
 from retrograd.trace import record
+from tests.reports import examples
 
 
 def example():
@@ -51,6 +52,15 @@ def test_what_is_not_finite_is_named_and_read_again():
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert '"-Infinity"' in text
     assert same(Report.from_json(text), report)
+
+
+def test_a_finding_comes_back_with_its_remedies_and_what_they_promise():
+    report = examples.foreign()
+    again = Report.from_json(report.to_json())
+    assert again.findings == report.findings
+    promised = [remedy.predicted for remedy in again.findings[0].remedies]
+    assert promised == [math.inf, math.inf, 1136, 38]
+    assert again.findings[0].remedy.call == 'rg.fix(model, loss, "calibrated", need=150)'
 
 
 def test_another_schema_is_refused_in_one_sentence():

@@ -100,6 +100,24 @@ def test_nothing_is_called_sound_that_was_not_measured(report):
     assert "None at step 0, before training: nothing vanishes" in " ".join(page.split())
 
 
+def test_a_finding_says_where_and_why_and_lists_its_remedies_in_order():
+    page = " ".join(text.page(examples.foreign(), width=100).split())
+    parts = (
+        "error: The gradient reaches 47 steps back",
+        "where rnn.l0, state h why Per step",
+        "is not No norm of dL/dW_hh",
+        "assumes The task needs",
+        'remedies rg.fix(model, loss, "calibrated", need=150) (start; expected to reach any lag)',
+        'nn.RNN(..., nonlinearity="relu") with rg.initialise_(model, "identity") (architecture;',
+        'proof rg.fix(model, loss, "calibrated", need=150)',
+    )
+    places = [page.index(part) for part in parts]
+    assert places == sorted(places)
+    own = " ".join(text.page(examples.full(), width=100).split())
+    assert "proof retrograd train --config RUN/config.toml --init forget_bias=5.1 --out RUN-forget-bias" in own
+    assert "--clip 1 (training; no reach predicted)" in own
+
+
 def test_large_numbers_are_short(report):
     layer = LayerSaturation("l0", "Elman", {"h": 0.5}, {"h": 0.0}, {"h": 6.974e96}, None, None)
     measured = dataclasses.replace(report.measurements["end"], saturation=Saturation((layer,)))

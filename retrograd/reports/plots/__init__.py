@@ -9,7 +9,19 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from retrograd.reports.plots import curves, eigenvalues, gates, heat, reach, training
+from retrograd.reports.plots import (
+    attribution,
+    curves,
+    eigenvalues,
+    forgetting,
+    gates,
+    heat,
+    jacobians,
+    lyapunov,
+    reach,
+    training,
+    window,
+)
 from retrograd.reports.plots.curves import Row
 from retrograd.reports.plots.frame import Colours
 from retrograd.reports.report import Report
@@ -55,6 +67,20 @@ FIGURES = {
         eigenvalues.eigenvalues,
         eigenvalues.eigenvalues_alt,
         eigenvalues.eigenvalues_rows,
+    ),
+    "attribution": Plot(
+        "Why the gradient shrinks or grows",
+        attribution.attribution,
+        attribution.attribution_alt,
+        attribution.attribution_rows,
+    ),
+    "window": Plot("The gradient by lag and by window", window.window, window.window_alt, window.window_rows),
+    "jacobians": Plot(
+        "How much many steps stretch a gradient", jacobians.jacobians, jacobians.jacobians_alt, jacobians.jacobians_rows
+    ),
+    "lyapunov": Plot("The Lyapunov spectrum", lyapunov.lyapunov, lyapunov.lyapunov_alt, lyapunov.lyapunov_rows),
+    "forgetting": Plot(
+        "How fast the start is forgotten", forgetting.forgetting, forgetting.forgetting_alt, forgetting.forgetting_rows
     ),
 }
 

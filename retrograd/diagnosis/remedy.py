@@ -1,0 +1,108 @@
+"""What can be done about a finding, as data: a name, its numbers, and how far the gradient is expected to reach then.
+
+start          weights that a training begins from; on a trained model they discard what it has learned
+training       how the weights are learned
+architecture   another model
+
+A remedy is written in two ways: as an option of the command line, for a run of our own, and as Python.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["start", "training", "architecture"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a remedy is written, with its numbers by name in braces; empty where there is no such way."""
+
+    kind: Kind
+    option: str = ""
+    call: str = ""  # where `rg.fix` does not apply it
+
+
+FORMS: dict[str, Form] = {
+    "forget-bias": Form("start", "--init forget_bias={bias:g}"),
+    "chrono": Form("start", "--init chrono={longest:g}"),
+    "calibrated": Form("start"),
+    "orthogonal": Form("start", "--init orthogonal"),
+    "identity": Form("start", "--init identity"),
+    "np-rnn": Form("start", "--init np_rnn"),
+    "spectral-radius": Form("start", "--init spectral_radius={radius:g}"),
+    "irnn": Form(
+        "architecture",
+        "--init identity --set model.activation=relu",
+        'nn.RNN(..., nonlinearity="relu") with rg.initialise_(model, "identity")',
+    ),
+    "gated-cell": Form(
+        "architecture",
+        "--cell lstm --init forget_bias={bias:g}",
+        'nn.LSTM in place of nn.RNN, with rg.initialise_(model, "forget_bias={bias:g}")',
+    ),
+    "additive-path": Form(
+        "architecture", "--cell additive --init default", "h = h + f(x), as rg.Additive does, in place of h = f(x, h)"
+    ),
+    "norm-preserving": Form(  # Pascanu et al., 2013
+        "training",
+        "",
+        "loss = loss + strength * sum((|J[t]^T delta| / |delta| - 1)^2), the norm-preserving regulariser",
+    ),
+    "flossing": Form(  # Engelken, 2023
+        "training",
+        "",
+        "loss = loss + strength * mean(exponents^2) of the leading Lyapunov exponents, gradient flossing",
+    ),
+    "clip-norm": Form("training", "--clip {norm:g}", "torch.nn.utils.clip_grad_norm_(model.parameters(), {norm:g})"),
+    "clip-in-time": Form("training", "", "h.register_hook(lambda g: g.clamp(-{limit:g}, {limit:g}))"),
+    "window": Form("training", "--window {steps:g}", "for window in sequence.split({steps:g}): ..."),
+}
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A change by name, with its numbers.
+
+    >>> remedy("forget-bias", bias=5.0).option
+    '--init forget_bias=5'
+    """
+
+    name: str
+    arguments: dict[str, float] = field(default_factory=dict)
+    kind: Kind = "start"
+    predicted: int | float | None = None  # the horizon to expect; infinite where nothing ends it, None: left as it is
+    need: int | None = None  # what it is held against when it is proved
+
+    @property
+    def option(self) -> str:
+        """As it is written on the command line; empty where that has no such option."""
+        return self._written(FORMS[self.name].option) if self.name in FORMS else ""
+
+    @property
+    def call(self) -> str:
+        """As it is written in Python, for a model of one's own: what `rg.fix` can apply is applied and measured."""
+        if self.name not in FORMS:  # one that a later version has
+            return ""
+        own = FORMS[self.name].call
+        if own:
+            return self._written(own)
+        told = [f'"{self.name}"', *(f"{x:g}" for x in self.arguments.values())]
+        told += [f"need={self.need}"] if self.need else []
+        return f"rg.fix(model, loss, {', '.join(told)})"
+
+    @property
+    def apply(self) -> str:
+        """As `retrograd fix --apply` takes it, such as "forget-bias=5"; empty where it cannot."""
+        if self.name not in FORMS or FORMS[self.name].call:
+            return ""
+        return "=".join([self.name, *(f"{x:g}" for x in self.arguments.values())])
+
+    def _written(self, form: str) -> str:
+        return form.format(**self.arguments)
+
+
+def remedy(name: str, *, predicted: float | None = None, need: int | None = None, **arguments: float) -> Remedy:
+    """The remedy of that name, of the kind that it is."""
+    steps = int(predicted) if predicted is not None and math.isfinite(predicted) else predicted
+    return Remedy(name, arguments, FORMS[name].kind, steps, need)
