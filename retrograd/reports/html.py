@@ -20,6 +20,8 @@ from retrograd.reports.plots import FIGURES, eigenvalues, gates, names
 from retrograd.reports.plots.colours import DARK, LIGHT
 from retrograd.reports.plots.files import inline
 from retrograd.reports.report import Report
+from retrograd.reports.tables import tables
+from retrograd.reports.text_measures import HEADINGS
 from retrograd.reports.verdicts import folder, verdict
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def page(report: Report, *, run: str = "", now: float | None = None) -> str:
         gates=_gates(report),
         memory=_memory(report),
         blocks=_blocks(report),
+        further=list(_further(report)),
         happenings=[(_when(h.time), h.name, _pairs(h.details)) for h in report.happenings],
         config=_settings(report.config),
         environment=_settings(report.environment),
@@ -204,6 +207,14 @@ def _blocks(report: Report) -> Table:
         sigma = gates.change([block.sigma_max for block in found], words.rounded)
         rows.append((panel.layer, panel.gate, radius, sigma))
     return Table(("layer", "gate", "spectral radius", "largest singular value"), rows)
+
+
+def _further(report: Report) -> Iterator[tuple[str, str, Table | None]]:
+    """The further measures that were taken: name, heading and table."""
+    found = tables(report)
+    for name, heading in HEADINGS.items():
+        if name in found:
+            yield name, heading, Table(*found[name])
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

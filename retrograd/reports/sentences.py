@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from retrograd.measures import (
+    Context,
     Depth,
     Exponents,
     Forgetting,
@@ -40,6 +41,8 @@ def told(m: Measurement) -> dict[str, list[str]]:
         found["forgetting"] = [*_first([forgetting(layer) for layer in m.forgetting.layers]), *_unknown(m.forgetting)]
     if m.depth:
         found["depth"] = list(depth(m.depth))
+    if m.context:
+        found["context"] = [context(m.context)]
     return {name: sentences for name, sentences in found.items() if sentences}
 
 
@@ -176,3 +179,14 @@ def depth(it: Depth) -> Iterator[str]:
     unknown = [f"{one_line(layer.layer)} ({one_line(layer.cell)})" for layer in it.layers if layer.at_least]
     if unknown:
         yield f"Counted as one transformation a step, because the equation is not known: {', '.join(unknown)}."
+
+
+def context(it: Context) -> str:
+    one, last = (estimated(it.excess[i], it.low[i], it.high[i]) for i in (0, -1))
+    used = (
+        f"all but {percent(it.share)} of that is gone from {count(it.used, 'step')} on"
+        if it.used
+        else f"it is not gone at the longest that was tried, {it.lengths[-1]} steps, where it is {last}"
+    )
+    counted = f"{count(it.resets, 'reset')} of {count(it.sequences, 'sequence')}"
+    return f"With {count(it.lengths[0], 'step')} of the past left the loss is {one} higher; {used}; over {counted}."

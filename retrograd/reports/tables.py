@@ -8,10 +8,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from retrograd.measures import Depth, Estimate, Exponents, LayerAttribution, LayerForgetting, LayerJacobians
+from retrograd.measures import Context, Depth, Estimate, Exponents, LayerAttribution, LayerForgetting, LayerJacobians
 from retrograd.reports.plots.gates import change
 from retrograd.reports.report import Measurement, Report
-from retrograd.reports.sentences import LN10, of
+from retrograd.reports.sentences import LN10, estimated, of
 from retrograd.reports.words import power, rounded
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ def tables(report: Report) -> dict[str, Table]:
         "lyapunov": _lyapunov(looks),
         "forgetting": _forgetting(looks),
         "depth": _depth(depths[-1]) if depths else None,
+        "context": _context([m.context for m in looks if m.context]),
     }
     return {name: _filled(table) for name, table in found.items() if table and table.rows}
 
@@ -130,3 +131,14 @@ def _by_layer(named: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
 
 def _values(estimates: Iterable[Estimate | None]) -> list[float | None]:
     return [None if it is None else it.value for it in estimates]
+
+
+def _context(looks: Sequence[Context]) -> Table | None:
+    if not looks:
+        return None
+    it = looks[-1]
+    rows = [
+        (str(n), estimated(x, low, high))
+        for n, x, low, high in zip(it.lengths, it.excess, it.low, it.high, strict=True)
+    ]
+    return Table(("steps of the past left", "how much higher the loss is (95 % interval)"), rows)

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 
 from retrograd.measures import Horizon, LayerSaturation
+from retrograd.reports import text_measures
 from retrograd.reports.report import Measurement, Report
 from retrograd.reports.sparkline import axis, sparkline
 from retrograd.reports.verdicts import Verdict, verdict
@@ -22,13 +23,16 @@ NUMBERS, FEW_NUMBERS = 46, 32  # columns that horizon and decay take, with inter
 def page(report: Report, *, width: int = 80) -> str:
     """The report, wrapped to `width` columns (40 at least)."""
     width = max(width, 40)
+    last = list(report.measurements.values())[-1] if report.measurements else None
     parts = [
         _title(report.title),
         _pairs(report.subject, width),
         _pairs({name: number(x) for name, x in report.figures.items()}, width),
         "\n".join(_reach(report, width)),
         "\n".join(_gates(report, width)),
+        "\n".join(text_measures.lines(last, width) if last else ()),
         "\n".join(_findings(report, width)),
+        "\n".join(_notes(report, width)),
         _sample(report.sample, width),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -123,6 +127,13 @@ def _finding(it: Verdict, width: int) -> Iterator[str]:
     proof = [("proof" if i == 0 else "", command) for i, command in enumerate(it.commands)]
     for label, text in (*it.facts, *remedies, *proof):
         yield from _wrapped(text, width, indent=" " * LABEL, first=f"    {label:<{LABEL - 4}}")
+
+
+def _notes(report: Report, width: int) -> Iterator[str]:
+    if report.notes:
+        yield "Notes"
+    for note in report.notes:
+        yield from _wrapped(note, width, indent="  ")
 
 
 def _sample(sample: str, width: int) -> str:

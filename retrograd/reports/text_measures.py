@@ -17,6 +17,7 @@ HEADINGS = {
     "lyapunov": "Lyapunov exponents",
     "forgetting": "How fast the start is forgotten",
     "depth": "Depth, in nonlinear transformations",
+    "context": "How much of the past the loss uses",
 }
 
 

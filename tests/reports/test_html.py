@@ -11,10 +11,12 @@ from retrograd.diagnosis import Remedy
 from retrograd.errors import UsageError
 from retrograd.reports import Happening, Report, Sample
 from retrograd.reports.html import page, shown, write
-from retrograd.reports.plots import FIGURES
+from retrograd.reports.plots import FIGURES, names
+from retrograd.reports.text_measures import HEADINGS
 from retrograd.reports.words import visible
 from tests.reports import examples
 from tests.reports.examples import REPORTS
+from tests.reports.measured import NAMES, measured
 from tests.reports.test_report import same
 
 NOW = 1_795_281_600.0  # 2026-11-21 17:20 UTC
@@ -93,11 +95,22 @@ def test_the_page_says_what_it_is(kind, pages):
 
 def test_every_figure_has_words_for_who_cannot_see_it(pages):
     figures = [a for tag, a in Reader(pages["full"]).tags if tag == "figure"]
-    assert len(figures) == len(FIGURES)
+    assert len(figures) == len(names(REPORTS["full"]()))
     for attributes in figures:
         assert attributes["role"] == "img"
         assert re.search(r"\d", attributes["aria-label"])
-    assert pages["full"].count("<figcaption>") == len(FIGURES)
+    assert pages["full"].count("<figcaption>") == len(figures)
+
+
+def test_the_further_measures_are_shown_where_they_were_taken_and_not_missed_elsewhere(pages):
+    report = measured(REPORTS["full"](), layers=2)
+    shown = page(dataclasses.replace(report, notes=("Something was <set> aside.",)))
+    assert shown.count("<figcaption>") == len(FIGURES)
+    for name, heading in HEADINGS.items():
+        assert (f"<h2>{heading}</h2>" in shown) == (name in NAMES)
+        assert heading not in pages["full"]
+    assert "Something was &lt;set&gt; aside." in shown
+    assert "How it was measured" not in pages["full"]
 
 
 def test_somebody_else_s_text_is_escaped(pages):

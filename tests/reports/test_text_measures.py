@@ -28,7 +28,7 @@ def told(m, width=100):
 def test_what_was_taken_has_a_heading_and_a_sentence_a_layer(end):
     found = list(lines(looked(end, **everything("LSTM", 2)), 2000))
     headings = [line for line in found if not line.startswith(" ")]
-    assert headings == list(HEADINGS.values())
+    assert headings == [HEADINGS[name] for name in NAMES]
     for heading, layers in zip(headings[:5], (2, 2, 2, 3, 2), strict=True):
         after = found[found.index(heading) + 1 :]
         assert [line.startswith("  l") for line in after[:layers]] == [True] * layers

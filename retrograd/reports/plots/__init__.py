@@ -86,15 +86,23 @@ FIGURES = {
 
 
 THROUGH_TRAINING = {"horizon", "loss", "gradient-norm", "speed"}
+ASKED_FOR = {"attribution", "window", "jacobians", "lyapunov", "forgetting"}  # not missed where nobody asked
 
 
 def names(report: Report) -> list[str]:
     """The pictures that such a report may have: a look at a model has none of a training."""
-    return [name for name in FIGURES if report.status != "measured" or name not in THROUGH_TRAINING]
+    looked = report.status == "measured"
+    known = [name for name in FIGURES if not (looked and name in THROUGH_TRAINING)]
+    asked_for = ASKED_FOR | {"heat-map"} if looked else ASKED_FOR
+    return [name for name in known if name not in asked_for or _has(name, report)]
+
+
+def _has(name: str, report: Report) -> bool:
+    rows = FIGURES[name].rows(report)
+    next(rows)
+    return next(rows, None) is not None
 
 
 def measured(name: str, report: Report) -> bool:
     """Has the picture of that name anything to show?"""
-    rows = FIGURES[name].rows(report)
-    next(rows)
-    return name in names(report) and next(rows, None) is not None
+    return name in names(report) and _has(name, report)
