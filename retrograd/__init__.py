@@ -65,19 +65,10 @@ if TYPE_CHECKING:
         context as context,
     )
     from retrograd.measures import (
-        contributions as contributions,
-    )
-    from retrograd.measures import (
         horizon as horizon,
     )
     from retrograd.measures import (
         reach as reach,
-    )
-    from retrograd.measures import (
-        saturation as saturation,
-    )
-    from retrograd.measures import (
-        spectrum as spectrum,
     )
     from retrograd.models import RecurrentLM as RecurrentLM
     from retrograd.remedies import REMEDIES as REMEDIES
@@ -118,11 +109,8 @@ _HOME = {
     "MEASURES": "measures",
     "carry": "measures",
     "context": "measures",
-    "contributions": "measures",
     "horizon": "measures",
     "reach": "measures",
-    "saturation": "measures",
-    "spectrum": "measures",
     "RecurrentLM": "models",
     "REMEDIES": "remedies",
     "Report": "reports",

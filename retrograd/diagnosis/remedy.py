@@ -31,29 +31,11 @@ FORMS: dict[str, Form] = {
     "identity": Form("start", "--init identity"),
     "np-rnn": Form("start", "--init np_rnn"),
     "spectral-radius": Form("start", "--init spectral_radius={radius:g}"),
-    "irnn": Form(
-        "architecture",
-        "--init identity --set model.activation=relu",
-        'nn.RNN(..., nonlinearity="relu") with rg.initialise_(model, "identity")',
-    ),
-    "gated-cell": Form(
-        "architecture",
-        "--cell lstm --init forget_bias={bias:g}",
-        'nn.LSTM in place of nn.RNN, with rg.initialise_(model, "forget_bias={bias:g}")',
-    ),
-    "additive-path": Form(
-        "architecture", "--cell additive --init default", "h = h + f(x), as rg.Additive does, in place of h = f(x, h)"
-    ),
-    "norm-preserving": Form(  # Pascanu et al., 2013
-        "training",
-        "",
-        "loss = loss + strength * sum((|J[t]^T delta| / |delta| - 1)^2), the norm-preserving regulariser",
-    ),
-    "flossing": Form(  # Engelken, 2023
-        "training",
-        "",
-        "loss = loss + strength * mean(exponents^2) of the leading Lyapunov exponents, gradient flossing",
-    ),
+    "irnn": Form("architecture", "--init identity --set model.activation=relu"),
+    "gated-cell": Form("architecture", "--cell lstm --init forget_bias={bias:g}"),
+    "additive-path": Form("architecture", "--cell additive --init default"),
+    "norm-preserving": Form("training"),  # a term beside the loss: Pascanu et al., 2013
+    "flossing": Form("training"),  # gradient flossing: Engelken, 2023
     "clip-norm": Form("training", "--clip {norm:g}", "torch.nn.utils.clip_grad_norm_(model.parameters(), {norm:g})"),
     "clip-in-time": Form("training", "", "h.register_hook(lambda g: g.clamp(-{limit:g}, {limit:g}))"),
     "window": Form("training", "--window {steps:g}", "for window in sequence.split({steps:g}): ..."),

@@ -147,15 +147,16 @@ def test_somebody_s_own_model_is_told_its_remedies_in_python():
     report = examples.foreign()
     text = Reader(page(report)).text
     assert 'rg.fix(model, loss, "calibrated", need=150) start; expected to reach any lag' in text
-    assert 'nn.RNN(..., nonlinearity="relu") with rg.initialise_(model, "identity") architecture; expected' in text
+    assert 'rg.fix(model, loss, "irnn"' in text
     assert 'rg.fix(model, loss, "orthogonal", need=150) start; expected to reach about 38 steps' in text
     assert "To prove it, measure it with the remedy and without; keep=True then leaves it in the model:" in text
     assert "retrograd train" not in text
     told = Reader(page(report, run="my model.py:make")).text
     assert "retrograd fix 'my model.py:make' --need 150 --apply calibrated" in told
-    rest = dataclasses.replace(report.findings[0], remedies=report.findings[0].remedies[1:])
+    by_hand = (Remedy("clip-norm", {"norm": 1.0}, "training"),)
+    rest = dataclasses.replace(report.findings[0], remedies=by_hand)
     told = Reader(page(dataclasses.replace(report, findings=(rest,)), run="model.py:make")).text
-    assert "apply it and measure again: nn.RNN(...," in told
+    assert "apply it and measure again: torch.nn.utils.clip_grad_norm_(" in told
     assert "rg.diagnose(model, loss, need=150)" in told
     assert "retrograd fix" not in told
 

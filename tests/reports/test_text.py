@@ -108,7 +108,7 @@ def test_a_finding_says_where_and_why_and_lists_its_remedies_in_order():
         "is not No norm of dL/dW_hh",
         "assumes The task needs",
         'remedies rg.fix(model, loss, "calibrated", need=150) (start; expected to reach any lag)',
-        'nn.RNN(..., nonlinearity="relu") with rg.initialise_(model, "identity") (architecture;',
+        'rg.fix(model, loss, "irnn"',
         'proof rg.fix(model, loss, "calibrated", need=150)',
     )
     places = [page.index(part) for part in parts]
