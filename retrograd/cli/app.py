@@ -10,8 +10,10 @@ import typer
 from retrograd.cli.demo import demo
 from retrograd.cli.diagnose import diagnose
 from retrograd.cli.evaluate import evaluate
+from retrograd.cli.fix import fix
 from retrograd.cli.generate import generate
 from retrograd.cli.guard import guarded
+from retrograd.cli.replay import replay
 from retrograd.cli.report import report
 from retrograd.cli.runs import app as runs
 from retrograd.cli.train import train
@@ -43,7 +45,7 @@ def root(
     pass
 
 
-for verb in (demo, train, generate, evaluate, report, diagnose):
+for verb in (demo, train, generate, evaluate, report, diagnose, fix, replay):
     app.command()(guarded(verb))
 app.add_typer(runs, name="runs")
 

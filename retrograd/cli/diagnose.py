@@ -9,13 +9,19 @@ if TYPE_CHECKING:
     from retrograd.reports import Report
 
 FOUND = 3  # the exit code where something is wrong
+BATCHES = 4  # that are measured of a function's third value
 
 
 def diagnose(
     model: Annotated[
-        str, typer.Argument(metavar="RUN|FILE.py:FUNCTION", help="A run, or a function that returns (model, loss).")
+        str,
+        typer.Argument(
+            metavar="RUN|FILE.py:FUNCTION",
+            help="A run, or a function that returns (model, loss) or (model, loss, batches).",
+        ),
     ],
     need: Annotated[int | None, typer.Option(help="Steps that the task must look back.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="Take every measure; of a model, not of a run.")] = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the page.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what --html would write.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The report as JSON on stdout.")] = False,
@@ -31,7 +37,7 @@ def diagnose(
     from retrograd.reports.text import page
 
     file = html and html.absolute()  # before their code, which may go elsewhere
-    found = _report(model, need)
+    found = _report(model, need, everything=all)
     if file:
         from retrograd.reports.html import write
 
@@ -45,7 +51,9 @@ def diagnose(
         raise typer.Exit(FOUND)
 
 
-def _report(name: str, need: int | None) -> "Report":
+def _report(name: str, need: int | None, *, everything: bool) -> "Report":
+    from itertools import islice
+
     from retrograd.cli import target
 
     if not target.is_target(name):
@@ -54,6 +62,7 @@ def _report(name: str, need: int | None) -> "Report":
         return diagnose_run(name, need=need)
     from retrograd.experiments.examination import diagnose as examine
 
-    model, loss = target.load(name)
-    with target.telling(Path(name.rpartition(":")[0])):
-        return examine(model, loss, need=need)
+    model, loss, batches = target.load(name)
+    with target.telling(target.file_of(name)):
+        some = None if batches is None else islice(batches() if callable(batches) else batches, BATCHES)
+        return examine(model, loss, need=need, batches=some, all=everything)

@@ -1,4 +1,8 @@
-"""Somebody's model, named on the command line: FILE.py:FUNCTION, a function that returns (model, loss).
+"""Somebody's model, named on the command line: FILE.py:FUNCTION.
+
+    def make():
+        return model, loss                 loss(model)
+        return model, loss, batches        loss(model, batch), and a list of batches or a function that gives them
 
 Only what is named there is run, and only because it is named there: no config and no run holds such a name.
 """
@@ -10,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from retrograd.cli.signals import Stopped
 from retrograd.errors import RetrogradError, UsageError, nearest
@@ -21,8 +25,34 @@ def is_target(name: str) -> bool:
     return name.rpartition(":")[0].endswith(".py") or name.endswith(".py")
 
 
-def load(name: str) -> tuple[Any, Callable[[Any], Any]]:
-    """The model and the loss. Raises UsageError where the file, the function or what it returns is not as expected."""
+class Target(NamedTuple):
+    """What the function returned; without batches the loss takes the model alone."""
+
+    model: Any
+    loss: Callable[..., Any]
+    batches: Any = None
+
+
+def load(name: str) -> Target:
+    """What the function gives. Raises UsageError where the file, the function or what it returns is not as expected."""
+    found = made(name)
+    good = isinstance(found, tuple | list) and len(found) in (2, 3) and callable(found[0]) and callable(found[1])
+    if not good:
+        raise UsageError(
+            f"{name} must return (model, loss), where loss(model) gives the losses, or (model, loss, batches), where "
+            f"loss(model, batch) does; got {_kind(found)}."
+        )
+    it = Target(*found)
+    if it.batches is not None and not (callable(it.batches) or hasattr(it.batches, "__iter__")):
+        raise UsageError(
+            f"The batches of {name} must be a list, or a function that gives them one by one; got "
+            f"{type(it.batches).__name__}."
+        )
+    return it
+
+
+def made(name: str) -> Any:
+    """Whatever the function returns. Raises UsageError where there is no such file or function."""
     file, colon, function = name.rpartition(":")
     if not colon or not function:
         raise UsageError(f"{name} names no function; expected FILE.py:FUNCTION, a function that returns (model, loss).")
@@ -33,10 +63,12 @@ def load(name: str) -> tuple[Any, Callable[[Any], Any]]:
         hint = f"the nearest is {near!r}" if near else "it must be defined at the top level"
         raise UsageError(f"{file} has no function {function!r}; {hint}.")
     with telling(Path(file)):
-        made = make()
-    if not (isinstance(made, tuple | list) and len(made) == 2 and callable(made[0]) and callable(made[1])):
-        raise UsageError(f"{name} must return (model, loss), where loss(model) gives the losses; got {_kind(made)}.")
-    return made[0], made[1]
+        return make()
+
+
+def file_of(name: str) -> Path:
+    """The file of FILE.py:FUNCTION."""
+    return Path(name.rpartition(":")[0])
 
 
 @contextmanager

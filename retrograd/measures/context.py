@@ -91,9 +91,10 @@ def _losses(trace: Trace) -> Tensor:
         raise NotMeasured("The loss is one number, which does not tell its steps apart; return (time, batch).")
     backwards = [layer.name for layer in trace.layers if layer.reverse or layer.kind == "Inputs"]
     if backwards or any(layer.begins for layer in trace.layers):
+        which = ", ".join(backwards) or "a decoder that goes on after an encoder"
         raise NotMeasured(
-            f"What went before cannot be taken from {', '.join(backwards) or 'a decoder that goes on after an encoder'}; "
-            "the context that it uses is measured for layers that run forwards over one text."
+            f"What went before cannot be taken from {which}: "
+            "context is measured of layers that run forwards over one text."
         )
     losses = trace.losses.detach().double().cpu()
     return losses if losses.dim() > 1 else losses[:, None]

@@ -48,8 +48,9 @@ def reach(
 ) -> Reach:
     """N[t, t-l] for the losses at `anchors` (times from 1, or how many, spread evenly) and lags 0 to `longest`.
 
-    Left out: 4 anchors, or fewer of many sequences, and the lags up to three quarters of T. A single loss is one anchor at
-    the last step and its lags go back to the start. `layers` names those to join; by default all that run forwards.
+    Left out: 4 anchors, or fewer of many sequences, and the lags up to three quarters of T. A single loss is one
+    anchor at the last step and its lags go back to the start. `layers` names those to join; by default all that run
+    forwards.
 
     >>> reach(trace, anchors=4, longest=150).log_norms.shape
     torch.Size([4, 151, 8])

@@ -8,7 +8,6 @@ f is an LSTM's forget gate, and a GRU's update gate z, which keeps when it is ne
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from retrograd.trace import LayerTrace, Trace

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from retrograd.bptt.stack import Stack
@@ -77,9 +78,18 @@ def may_hold_a_cell(model: nn.Module) -> bool:
 def discover(model: nn.Module, loss: Callable[[nn.Module], Any]) -> tuple[dict[nn.Module, Spec], Any]:
     """The cells that are found or registered, and what the loss returned. Its hooks are for the caller to take off."""
     search = _Search()
+
+    def enters(module: nn.Module, args: Any, kwargs: Any) -> None:  # functions: a copy of the model does not copy them
+        search.enters(module, args, kwargs)
+
+    def leaves(module: nn.Module, args: Any, output: Any) -> None:
+        search.leaves(module, output)
+
     for module in model.modules():
-        module.register_forward_pre_hook(search.enters, with_kwargs=True)
-        module.register_forward_hook(search.leaves)
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        module.register_forward_pre_hook(enters, with_kwargs=True)
+        module.register_forward_hook(leaves)
     value = loss(model)
     return search.found(), value
 
@@ -131,7 +141,7 @@ class _Search:
         it.fed |= bool(found) and any(not _same(x, it.beside.get(path)) for path, x in beside.items())
         it.beside = beside
 
-    def leaves(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def leaves(self, module: nn.Module, output: Any) -> None:
         while self.active and self.active.pop() is not module:  # one that raised has not left
             pass
         if isinstance(module, KNOWN) or _may_be_a_cell(module):

@@ -29,7 +29,7 @@ class _Handed(NamedTuple):
     def are(self, given: Sequence[Tensor | None]) -> bool:
         return (
             len(given) == len(self.tensors)
-            and all(a is b for a, b in zip(given, self.tensors, strict=True))
+            and all(_reads(a, b) for a, b in zip(given, self.tensors, strict=True))
             and all(_mark(x) == mark for x, mark in zip(self.tensors, self.marks, strict=True))
             and self.equal(given)
         )
@@ -39,7 +39,7 @@ class _Handed(NamedTuple):
 
     def fit(self, given: Sequence[Tensor | None]) -> bool:
         return len(given) == len(self.values) and all(
-            a is not None and a.shape == b.shape for a, b in zip(given, self.values, strict=True)
+            a is not None and _axes(a) == _axes(b) for a, b in zip(given, self.values, strict=True)
         )
 
 
@@ -48,15 +48,15 @@ class Following:
 
     def __init__(self, name: str, recording: Recording) -> None:
         self.name, self.recording = name, recording
-        self._handed: dict[int, _Handed] = {}  # by the id of the first tensor
+        self._handed: dict[int, _Handed] = {}  # by where the first tensor is in memory
         self._latest: dict[Trajectory, _Handed] = {}
 
     def link(self, given: Sequence[Tensor | None]) -> Link:
         """What a state, as the caller gave it, goes on with."""
         if not given or any(x is None for x in given) or not self._latest:
             return Link()
-        handed = self._handed.get(id(given[0]))
-        if handed and handed.are(given) and handed is self._latest[handed.moment.trajectory]:
+        handed = self._handed.get(_place(given[0]))
+        if handed and handed.are(given):
             if handed.tensors[0].requires_grad == torch.is_grad_enabled():
                 return Link(handed.moment.trajectory)
             if not torch.is_grad_enabled():  # a look ahead
@@ -92,14 +92,36 @@ class Following:
         """Copies that the model may do with as it likes; without a gradient where it has switched that off."""
         copies = tuple(x.clone() for x in states)
         handed = _Handed(copies, tuple(map(_mark, copies)), tuple(x.detach().clone() for x in copies), trajectory.now)
-        self._handed[id(copies[0])] = handed
-        self._latest.pop(trajectory, None)  # the latest comes last
-        self._latest[trajectory] = handed
+        before = self._latest.pop(trajectory, None)
+        if before is not None:
+            del self._handed[_place(before.tensors[0])]
+        self._handed[_place(copies[0])] = self._latest[trajectory] = handed  # the latest comes last
         return copies
 
 
+def _place(x: Tensor | None) -> int:
+    return 0 if x is None else x.data_ptr()
+
+
+def _reads(a: Tensor | None, b: Tensor) -> bool:
+    """Is it the tensor, or the same with an axis more or less, as of torch's (layers, B, H)?"""
+    return a is b or (
+        a is not None
+        and a.data_ptr() == b.data_ptr()
+        and _axes(a) == _axes(b)
+        and a.is_contiguous()
+        and a.dtype == b.dtype
+        and a.requires_grad == b.requires_grad
+    )
+
+
 def _same(a: Tensor, b: Tensor) -> bool:
+    a = a.reshape(b.shape)
     return bool((a.eq(b) | (a.isnan() & b.isnan())).all())
+
+
+def _axes(x: Tensor) -> list[int]:
+    return [n for n in x.shape if n > 1]
 
 
 def _mark(x: Tensor) -> tuple[int, Any]:

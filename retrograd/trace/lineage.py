@@ -17,6 +17,7 @@ class Lineage:
 
     def __init__(self) -> None:
         self._owners: dict[Any, Hashable] = {}
+        self._barren: set[Any] = set()  # nodes that come from no run
 
     def add(self, output: Tensor, owner: Hashable) -> None:
         if output.grad_fn is not None:
@@ -28,11 +29,13 @@ class Lineage:
         found: set[Any] = set()
         while todo:
             node = todo.pop()
-            if node is None or node in seen:
+            if node is None or node in seen or node in self._barren:
                 continue
             seen.add(node)
             if node in self._owners:
                 found.add(self._owners[node])
             else:
                 todo += [below for below, _ in node.next_functions]
+        if not found:
+            self._barren |= seen
         return found

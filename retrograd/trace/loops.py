@@ -134,6 +134,8 @@ class Loop:
             call = dict(self.signature.bind(*args, **kwargs).arguments)
             given = [self._at(path, {"call": call}) for path in self.spec.before]
             link = self.following.link(given)
+            if torch.is_autocast_enabled(next(self.module.parameters(), torch.empty(0)).device.type):
+                self.recording.note(f"The steps of {self.name} were replayed in float64, outside of autocast.")
             with torch.enable_grad():
                 step = self._stepped(call, given, link)
                 trajectory, run = self._recorded(call, link, step)

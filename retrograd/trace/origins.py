@@ -55,7 +55,7 @@ class Origins:
     def _matches(self, module: nn.Module, returned: Returned, path: Path, new: Tensor) -> list[Match]:
         """What `new` may have been made from."""
         calls = list(reversed(returned))
-        same = [Match(path, after, old, 0, frozenset()) for call in calls for after, old in call if old is new]
+        same = [Match(path, after, old, 0, frozenset()) for call in calls for after, old in call if _is(old, new)]
         if same or new.grad_fn is None:
             return same[:1]
         targets: dict[Edge, tuple[Path, Tensor]] = {}
@@ -70,6 +70,11 @@ class Origins:
 
     def _on(self, way: Sequence[Edge]) -> set[nn.Module]:
         return set().union(*(self._nodes.get(node, set()) for node, _ in way))
+
+
+def _is(old: Tensor, new: Tensor) -> bool:
+    """The very tensor, or that detached."""
+    return old is new or (new.grad_fn is None and (old.data_ptr(), old.shape) == (new.data_ptr(), new.shape))
 
 
 def _ways(new: Tensor, targets: set[Edge]) -> list[list[Edge]]:

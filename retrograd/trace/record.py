@@ -11,7 +11,6 @@ import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ from retrograd.trace.loops import Loop, Spec
 from retrograd.trace.modules import cell_forward, stack_forward, torch_forward
 from retrograd.trace.passage import Layers, Passage
 from retrograd.trace.recording import Recording
+from retrograd.trace.replay import TWICE
 from retrograd.trace.snapshot import untouched
 from retrograd.trace.trace import Trace, traced
 
@@ -79,13 +79,22 @@ def record_with(
         if compiled:
             recording.note("torch.compile was set aside for the measurement: the model ran as it is written.")
         with _replayed(model, cells, recording, dtype):
-            losses = loss(model)
+            losses = _called(model, loss)
         _check(losses)
     if recording.trajectories and not recording.lineage.of(losses):
         raise NotMeasured(_apart(recording))
     if not recording.trajectories:
         recording, losses = _by_inputs(model, loss, losses)
     return Trace(traced(recording, losses), losses, tuple(recording.notes))
+
+
+def _called(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> Tensor:
+    try:
+        return loss(model)
+    except RuntimeError as error:
+        if "not have been used in the graph" in str(error):  # what goes in is a constant where no layer is below
+            raise NotMeasured(TWICE) from error
+        raise
 
 
 def _by_inputs(model: nn.Module, loss: Callable[[nn.Module], Tensor], losses: Tensor) -> tuple[Recording, Tensor]:
@@ -110,28 +119,32 @@ def _replayed(
     for name, module in model.named_modules():
         label = name.removeprefix("_orig_mod.") or type(module).__name__.lower()
         if module in cells:
-            loop = Loop(label, module, cells[module], recording, dtype)
-            vars(module)["forward"] = loop.forward  # `untouched` takes it off again
+            replayed[module] = Loop(label, module, cells[module], recording, dtype).forward
         elif isinstance(module, (*FUSED, *STEPWISE, Stack)):
             replayed[module] = _stand_in(label, module, recording, dtype)
-            module.register_forward_pre_hook(partial(_note_call, label, called, recording))
+            module.register_forward_pre_hook(_noting(label, called, recording))
     with ALONE, ExitStack() as stack:
-        for kind in (*FUSED, *STEPWISE, Stack):
+        for kind in {*FUSED, *STEPWISE, Stack, *map(type, cells)}:
             stack.enter_context(_dispatching(kind, replayed, recording))
+        for cell in cells:
+            stack.enter_context(_own_forward(cell, replayed))
         yield
     for name in called.keys() - {trajectory.name for trajectory in recording.trajectories}:
         recording.note(f"{name} has a forward of its own that does not call torch's, so its steps were not seen.")
 
 
-def _note_call(name: str, called: dict[str, None], recording: Recording, *_: Any) -> None:
-    if recording.replays():
-        called[name] = None
+def _noting(name: str, called: dict[str, None], recording: Recording) -> Callable[..., None]:
+    def note(*_: Any) -> None:  # a function, which a model that copies itself need not copy
+        if recording.replays():
+            called[name] = None
+
+    return note
 
 
 @contextmanager
 def _dispatching(kind: type[nn.Module], replayed: dict[nn.Module, Forward], recording: Recording) -> Iterator[None]:
     """The forward of the class, but for the modules that are replayed."""
-    original = kind.forward
+    original, inherited = kind.forward, "forward" not in vars(kind)
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         stand_in = replayed.get(self)
@@ -143,7 +156,23 @@ def _dispatching(kind: type[nn.Module], replayed: dict[nn.Module, Forward], reco
     try:
         yield
     finally:
-        kind.forward = original
+        if inherited:
+            del kind.forward
+        else:
+            kind.forward = original
+
+
+@contextmanager
+def _own_forward(cell: nn.Module, replayed: dict[nn.Module, Forward]) -> Iterator[None]:
+    """The same where somebody has set a forward on the cell itself."""
+    found = vars(cell).get("forward")
+    if found is not None:
+        vars(cell)["forward"] = replayed[cell]
+    try:
+        yield
+    finally:
+        if found is not None:
+            vars(cell)["forward"] = found
 
 
 def _stand_in(name: str, module: nn.Module, recording: Recording, dtype: torch.dtype) -> Forward:
@@ -170,7 +199,7 @@ class _Weights:
         now = [(x, x._version) for x in named.values()]
         if len(now) != len(self.seen) or any(map(_differ, now, self.seen)):
             self._check(named)
-            self.seen, self.cells = now, constants(self.module, self.dtype)
+            self.seen, self.cells = now, constants(_bare(self.module, named), self.dtype)
         return self.cells
 
     def _check(self, named: dict[str, Tensor]) -> None:
@@ -180,6 +209,15 @@ class _Weights:
                     f"{name} of {self.name} is computed from the state of a recurrent layer, and a gradient that goes "
                     "back through a weight cannot be followed."
                 )
+
+
+def _bare(module: nn.RNNBase | nn.RNNCellBase, named: dict[str, Tensor]) -> nn.RNNBase | nn.RNNCellBase:
+    """The module with these weights: to ask for them again might compute others, as where each time draws a mask."""
+    kind = next(kind for kind in type(module).__mro__ if kind in (*FUSED, *STEPWISE))
+    bare = kind.__new__(kind)
+    assert isinstance(bare, nn.RNNBase | nn.RNNCellBase)
+    vars(bare).update(vars(module), _parameters=named)
+    return bare
 
 
 def _differ(one: tuple[Tensor, int], other: tuple[Tensor, int]) -> bool:

@@ -19,7 +19,13 @@ from torch import Tensor
 from torch.autograd.function import Function
 
 from retrograd.cells import Cell, Local
+from retrograd.errors import NotMeasured
 from retrograd.numerics import all_finite
+
+TWICE = (
+    "The loss takes a gradient through a recurrent layer within itself, as a gradient penalty does; that gradient's own "
+    "gradient is not followed."
+)
 
 
 class Steps(ABC):
@@ -228,6 +234,10 @@ class _Recursion(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         pass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise NotMeasured(TWICE)
 
     @staticmethod
     def vmap(

@@ -5,18 +5,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from retrograd.errors import NotMeasured
+
 
 class Shapes:
     """How these tensors are laid side by side, and apart again; `beside` is what the cell was given along with them."""
 
     def __init__(self, tensors: Sequence[Tensor], beside: Sequence[Tensor]) -> None:
         self.shapes = [x.shape for x in tensors]
-        self.axes = [_batch(x, beside) for x in tensors]
+        sure = {len(x) for x in tensors if x.dim() == 2 or x.dim() > 3}  # of these it comes first
+        self.axes = [int(len(x) not in sure) if sure and x.dim() == 3 else _batch(x, beside) for x in tensors]
 
     def join(self, tensors: Sequence[Tensor]) -> Tensor:
         """(B, S)"""
         pairs = zip(tensors, self.axes, strict=True)
         rows = [x[None] if axis is None else x.movedim(axis, 0) for x, axis in pairs]
+        if len({len(x) for x in rows}) != 1:
+            shapes = ", ".join(str(tuple(x.shape)) for x in tensors)
+            raise NotMeasured(f"The tensors of a cell's state must have one batch in common, got {shapes}.")
         return torch.cat([x.reshape(len(x), -1) for x in rows], -1)
 
     def split(self, state: Tensor) -> list[Tensor]:

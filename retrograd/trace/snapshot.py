@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:
     """Restore on the way out, also when something raises, all that the block changed in `model` or drew at random."""
-    modules = list(model.modules())
+    modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    scripted = [module for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
     found = [_Found(module) for module in modules]
     weights = [_Weight(p) for p in model.parameters()]
+    weights += [_Weight(b) for module in scripted for b in module.buffers(recurse=False)]  # written to in place alone
     python, arrays = random.getstate(), numpy.random.get_state()
     devices = range(torch.cuda.device_count()) if _cuda_in_use() else ()
     try:
@@ -49,7 +51,7 @@ def _cuda_in_use() -> bool:
 class _Weight:
     """A parameter and its gradient."""
 
-    def __init__(self, p: nn.Parameter) -> None:
+    def __init__(self, p: Tensor) -> None:
         self.p, self.grad = p, p.grad
         self.kept = [(x, x._version, x.detach().clone()) for x in (p, p.grad) if x is not None]
 

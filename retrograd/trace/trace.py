@@ -14,6 +14,7 @@ from functools import cached_property, partial
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import CheckpointError
 
 from retrograd.cells import Cell, Local
 from retrograd.errors import NotMeasured, ShapeError
@@ -42,9 +43,12 @@ class LayerTrace:
 
     @property
     def cell(self) -> Cell | None:
-        """A copy in the precision of the record; None for somebody's own cell, and where weights change on the way."""
+        """A copy in the precision of the record; None for somebody's own cell, and where weights change on the way.
+
+        Also where the model mixes states, so that a step from one to the next is not the cell's alone.
+        """
         cells = {run.cell for run in self.runs}
-        return cells.pop() if len(cells) == 1 else None
+        return cells.pop() if len(cells) == 1 and not self.mixed else None
 
     @cached_property
     def inputs(self) -> Tensor:
@@ -376,6 +380,10 @@ def _gradients_of(losses: Tensor, wells: Sequence[Tensor], runs: Sequence[Run]) 
         warnings.filterwarnings("ignore", "There is a performance drop")  # of vmap; the numbers are the same
         try:
             stacked: tuple[Tensor, ...] = torch.func.vmap(back, chunk_size=8 if len(each) > 8 else None)(each)
+        except CheckpointError as error:
+            raise NotMeasured(
+                "The model runs a layer in torch.utils.checkpoint, which runs it anew on the way back. Switch that off."
+            ) from error
         except RuntimeError:  # vmap cannot take something in the model's own backward
             stacked = tuple(map(torch.stack, zip(*map(back, each), strict=True)))
     return stacked

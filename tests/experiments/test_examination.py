@@ -255,23 +255,6 @@ def test_one_number_for_many_steps_is_no_ground_for_an_assertion(tokens):
         assert_horizon(Recall(), lambda m: m(tokens).square().mean(), at_least=1000)
 
 
-def test_a_remedy_that_makes_it_worse_is_told_as_more_than_chance(tokens):
-    torch.manual_seed(1)
-    fixed = rg.fix(Recall(), last(tokens), "spectral-radius", 0.01, need=T)
-    assert fixed.gained < 0
-    assert fixed.told_apart
-    assert "chance" not in repr(fixed)
-    alone = rg.fix(Recall(), last(tokens[:, :1]), "orthogonal", need=T)
-    assert not alone.told_apart, "one sequence has no interval"
-
-
-def test_the_number_of_a_remedy_is_taken_as_it_is(tokens):
-    model = Recall(nn.LSTM)
-    for number in (1.23456789, -3.0, 1e6):
-        rg.fix(model, last(tokens), "forget-bias", number, keep=True)
-        assert torch.equal(model.rnn.bias_ih_l0[64:128], torch.full((64,), number))
-
-
 def test_a_horizon_can_be_asserted(tokens):
     torch.manual_seed(1)
     model = Recall(nn.LSTM)

@@ -35,7 +35,7 @@ class Probes:
     def __call__(self, *state):
         self.zeros.append([torch.zeros_like(piece, requires_grad=True) for piece in state])
         self.states.append([piece + zero for piece, zero in zip(state, self.zeros[-1], strict=True)])
-        return unmarked(*self.states[-1])
+        return unmarked(*(piece.clone() for piece in self.states[-1]))  # which may be written to
 
     def rows(self, pieces):
         """(B, S)"""
@@ -70,7 +70,10 @@ def ran(module, x, hx=None, *marks, lengths=None):
             return module(x, hx)
         packed, last = module(pack_padded_sequence(x, lengths, enforce_sorted=False), hx)
         return pad_packed_sequence(packed, total_length=len(x))[0], last
-    live = torch.arange(len(x))[:, None, None] < (torch.full(x.shape[1:2], len(x)) if lengths is None else lengths)[:, None]
+    live = (
+        torch.arange(len(x))[:, None, None]
+        < (torch.full(x.shape[1:2], len(x)) if lengths is None else lengths)[:, None]
+    )
     sizes = [module.proj_size or module.hidden_size, module.hidden_size][: 1 + isinstance(module, nn.LSTM)]
     ways = 2 if module.bidirectional else 1
     zeros = [x.new_zeros(module.num_layers * ways, x.shape[1], size) for size in sizes]

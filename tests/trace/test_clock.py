@@ -289,7 +289,9 @@ def test_attention_over_all_steps_and_batch_norm_make_no_layer_run_in_reverse():
 
     def attended(m, mark=unmarked):
         y = ran(m.rnn, x, None, mark)[0]
-        return step_losses(torch.einsum("tbh,sbh->tsb", y, y).softmax(1).mul(2).transpose(1, 2) @ y.mean(0)[0].new_ones(T, 1))
+        return step_losses(
+            torch.einsum("tbh,sbh->tsb", y, y).softmax(1).mul(2).transpose(1, 2) @ y.mean(0)[0].new_ones(T, 1)
+        )
 
     def normed(m, mark=unmarked):
         return step_losses(m.norm(ran(m.rnn, x, None, mark)[0].flatten(0, 1)).view(T, B, H))
