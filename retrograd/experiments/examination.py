@@ -18,6 +18,7 @@ from retrograd.cells import Elman
 from retrograd.diagnosis import judge
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.experiments.calling import Loss, OneLoss, each, refuse_what_cannot_run, steadily
+from retrograd.experiments.measuring import explained
 from retrograd.measures import Horizon, Reach, first_nonfinite, horizon, pooled, reach, saturation, spectrum
 from retrograd.measures.joined import asked_steps, joined_layers, left_out
 from retrograd.reports import Measurement, Report
@@ -25,7 +26,6 @@ from retrograd.trace import LayerTrace, Trace, cells_of, record_with
 
 ROUNDING = 1e-3  # of the loss: what float32 may do to it, against the float64 of the record
 PICTURED = 4  # sequences of the picture of contributions: it costs a sweep for each of its rows
-LATEST = 64  # steps over which the change of the gradient is split into its parts
 
 M = TypeVar("M")
 
@@ -152,11 +152,10 @@ class _Look:
         """What is measured by default."""
         trace = self.trace
         known = any(layer.cell for layer in trace.layers)
-        longest = max(min(self.horizon.steps, LATEST), 1)
         return {
             "saturation": saturation(trace) if known else None,
             "spectrum": spectrum(trace) if known else None,
-            "attribution": self._tried(lambda: measures.attribution(trace, longest=longest, latest=LATEST)),
+            "attribution": self._tried(lambda: explained(trace, self.horizon)),
         }
 
     def more(self) -> dict[str, Any]:

@@ -13,22 +13,24 @@ from retrograd import config
 from retrograd.diagnosis import Finding, judge
 from retrograd.errors import RunError
 from retrograd.experiments.objective import losses
-from retrograd.measures import contributions, horizon, reach, saturation, spectrum
+from retrograd.measures import Attribution, Horizon, attribution, contributions, horizon, reach, saturation, spectrum
 from retrograd.models import RecurrentLM
 from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
 from retrograd.tasks.window import IGNORED, Window
-from retrograd.trace import record
+from retrograd.trace import Trace, record
 from retrograd.training.loop import Step
 
 PICTURED = 3  # sequences that the triangle of contributions is taken from: it costs a sweep for each of its rows
+LATEST = 64  # steps over which the change of the gradient is split into its parts
 LAST_SHARE = 4  # anchors lie in the last quarter of the slice; three quarters remain as the longest lag
 
 
 def measure(model: RecurrentLM, probe: Window, *, anchors: int, step: int, whole: bool = False) -> Measurement:
     """Horizon and saturation on the probe (T, B), dropout off; the model is left as it was found.
 
-    `whole` adds what only a page shows: the triangle of contributions, and the spectrum of the recurrent weights.
+    `whole` adds what only a page shows: what a step does to the gradient, the triangle of contributions, and the
+    spectrum of the recurrent weights.
     """
     training = model.training
     model.eval()
@@ -37,16 +39,22 @@ def measure(model: RecurrentLM, probe: Window, *, anchors: int, step: int, whole
             trace = record(model, lambda m: losses(m, probe))
             few = record(model, lambda m: losses(m, probe.first(PICTURED))) if whole else None
             at = anchor_steps(probe, anchors)
-            reached = reach(trace, anchors=at, longest=min(at) - 1)
+            reached = horizon(reach(trace, anchors=at, longest=min(at) - 1))
             return Measurement(
                 step=step,
-                horizon=horizon(reached),
+                horizon=reached,
                 saturation=saturation(trace),
+                attribution=explained(trace, reached) if whole else None,
                 contributions=contributions(few) if few else None,
                 spectrum=spectrum(trace) if whole else None,
             )
     finally:
         model.train(training)
+
+
+def explained(trace: Trace, h: Horizon) -> Attribution:
+    """What a step does to the gradient, over the last steps and the lags that the horizon is made of."""
+    return attribution(trace, longest=max(min(h.steps, LATEST), 1), latest=LATEST)
 
 
 @dataclass
@@ -103,6 +111,7 @@ def opinion(
         cell=settings.model.cell,
         init=settings.model.init,
         activation=settings.model.activation if settings.model.cell == "elman" else None,
+        attribution=measured.attribution,
         window=settings.training.window if settings.task == "language" else None,
         loss=loss,
         guess=guess,

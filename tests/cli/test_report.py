@@ -33,7 +33,7 @@ def test_the_page_is_drawn_anew_and_names_the_run(run, tmp_path):
     assert done.exit_code == 0, done.output
     assert done.stdout.split() == ["Wrote", f"{tmp_path / 'page.html'}."]
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "first run-forget_bias&#39;" in text
+    assert "first run-forget-bias&#39;" in text
     assert retrograd(run, "--html", tmp_path / "page.html").exit_code == 0, "a page of ours is written over"
 
 
