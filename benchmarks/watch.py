@@ -95,7 +95,6 @@ def compare(name: str, folder: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as folder:
         names = [name for name in CASES if not sys.argv[1:] or name.startswith(sys.argv[1])]
         found = {name: compare(name, Path(folder, str(i))) for i, name in enumerate(names)}

@@ -3,8 +3,8 @@
     forward    each layer's first state s[0], then step by step its input x[t], its gates, its state s[t]; then L_t
     back       dL/ds[t] from the last step to the first, the upper layers before the lower ones
 
-A layer that is only handed one (in its input, or from above) is named only where no layer made it. Record in the
-precision that the model computes in: what overflows in float32 is still a number in float64.
+Layers are looked at in the order in which they ran, the way back in reverse: the first that shows one was not handed it
+by another. Record in the precision that the model computes in: what overflows in float32 is a number in float64.
 Axes: T time, B batch, S state.
 """
 
@@ -18,7 +18,6 @@ from torch import Tensor
 from retrograd.trace import LayerTrace, Trace
 
 AFTER = {"n": "r"}  # a gate that is computed from another of the same step: a GRU's new state from its reset gate
-MADE = ("gate", "state", "gradient")  # parts in which a layer itself made it; else it was handed on
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,9 @@ def first_nonfinite(trace: Trace) -> NonFinitePlace | None:
     >>> str(first_nonfinite(record(model, loss, dtype=torch.float32)))
     'NaN in gate f of rnn.l0 at time 17 of sequence 3, unit 5'
     """
-    forwards = [place for layer in trace.layers if (place := _forwards(layer))]
-    return _origin(forwards) or _loss(trace) or _origin([p for l in trace.layers[::-1] if (p := _backwards(l))])
-
-
-def _origin(places: list[NonFinitePlace]) -> NonFinitePlace | None:
-    made = [place for place in places if place.part in MADE]
-    return next(iter(made or places), None)
+    forwards = (place for layer in trace.layers if (place := _forwards(layer)))
+    backwards = (place for layer in trace.layers[::-1] if (place := _backwards(layer)))
+    return next(forwards, None) or _loss(trace) or next(backwards, None)
 
 
 def _forwards(layer: LayerTrace) -> NonFinitePlace | None:

@@ -32,7 +32,7 @@ class Reach:
     has_memory: bool  # does a state hold a memory cell beside h?
     per_step: bool  # False: the one anchor is the summed loss, counted from the last step
     summed: bool  # is that one loss made of several steps? Then lags cannot be told apart
-    later: bool  # does a loss depend on later states too, by another way than time?
+    later: bool = False  # does a loss depend on later states too, by another way than time?
 
     @property
     def longest(self) -> int:

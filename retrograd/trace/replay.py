@@ -23,8 +23,8 @@ from retrograd.errors import NotMeasured
 from retrograd.numerics import all_finite
 
 TWICE = (
-    "The loss takes a gradient through a recurrent layer within itself, as a gradient penalty does; that gradient's own "
-    "gradient is not followed."
+    "The loss takes a gradient through a recurrent layer within itself, as a gradient penalty does. The gradient of "
+    "that gradient is not followed."
 )
 
 

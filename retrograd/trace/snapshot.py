@@ -25,7 +25,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     scripted = [module for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
     found = [_Found(module) for module in modules]
     weights = [_Weight(p) for p in model.parameters()]
-    weights += [_Weight(b) for module in scripted for b in module.buffers(recurse=False)]  # written to in place alone
+    weights += [_Weight(b, silent=True) for module in scripted for b in module.buffers(recurse=False)]
     python, arrays = random.getstate(), numpy.random.get_state()
     devices = range(torch.cuda.device_count()) if _cuda_in_use() else ()
     try:
@@ -49,17 +49,17 @@ def _cuda_in_use() -> bool:
 
 
 class _Weight:
-    """A parameter and its gradient."""
+    """A parameter and its gradient; `silent`: may it be written to without its version telling, as by TorchScript?"""
 
-    def __init__(self, p: Tensor) -> None:
-        self.p, self.grad = p, p.grad
+    def __init__(self, p: Tensor, *, silent: bool = False) -> None:
+        self.p, self.grad, self.silent = p, p.grad, silent
         self.kept = [(x, x._version, x.detach().clone()) for x in (p, p.grad) if x is not None]
 
     def restore(self) -> None:
         self.p.grad = self.grad
         with torch.no_grad():
             for x, version, value in self.kept:
-                if x._version != version:
+                if x._version != version or self.silent:
                     x.copy_(value)
 
 

@@ -6,19 +6,16 @@ Axes: A losses, T time, B batch, X input, S state (h, or [h; c] side by side). A
 the order in which it is computed: its s[1] is the state after reading the last input.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import CheckpointError
 
 from retrograd.cells import Cell, Local
 from retrograd.errors import NotMeasured, ShapeError
-from retrograd.numerics import flush_denormals
+from retrograd.trace.gradients import gradients_of
 from retrograd.trace.recording import Recording, Trajectory
 from retrograd.trace.replay import Given, Run, batched_gradient, entered
 
@@ -132,7 +129,7 @@ class LayerTrace:
         if self.mixed or any(run.others for run in self.runs):
             return self._beyond_the_steps()
         doors = [door for run in self.runs for door in (run.outputs, run.final)]
-        gradients = _gradients_of(self._whole_loss, doors, self.runs)
+        gradients = gradients_of(self._whole_loss, doors, self.runs)
         at_states = list(map(entered, gradients[::2], gradients[1::2]))
         for number, run in enumerate(self.runs):
             if run.given is not None:  # what went on through the model is no entry
@@ -155,7 +152,7 @@ class LayerTrace:
 
     @cached_property
     def _probed(self) -> tuple[Tensor, ...]:
-        return _gradients_of(self._whole_loss, self.wells, self.runs)
+        return gradients_of(self._whole_loss, self.wells, self.runs)
 
     @property
     def _whole_loss(self) -> Tensor:
@@ -240,7 +237,7 @@ def _reached(layers: Sequence[LayerTrace], losses: Tensor, number: int) -> list[
     with torch.enable_grad():
         loss = losses[number].sum()[None]
     runs = [run for layer in layers for run in layer.runs]
-    gradients = iter(_gradients_of(loss, [run.probe for run in runs], runs))
+    gradients = iter(gradients_of(loss, [run.probe for run in runs], runs))
     found = []
     for layer in layers:
         pieces = [next(gradients)[0].ne(0).flatten(1).any(1) for _ in layer.runs]
@@ -351,7 +348,7 @@ class Trace:
             losses = self.losses.reshape(len(self.losses) if self.per_step else 1, -1)
             losses = losses[:, :sequences].sum(1)[list(numbers)]
         runs, wells = [run for layer in self.layers for run in layer.runs], [layer.wells for layer in self.layers]
-        gradients = iter(_gradients_of(losses, [well for some in wells for well in some], runs))
+        gradients = iter(gradients_of(losses, [well for some in wells for well in some], runs))
         return tuple(
             layer.join([next(gradients) for _ in some]) for layer, some in zip(self.layers, wells, strict=True)
         )
@@ -365,54 +362,3 @@ def _latest(layers: Sequence[LayerTrace], gradients: Sequence[Tensor]) -> int:
         if len(some) and not layer.reverse:
             found.append(layer.begins + int(some[-1]))
     return max(found)
-
-
-def _gradients_of(losses: Tensor, wells: Sequence[Tensor], runs: Sequence[Run]) -> tuple[Tensor, ...]:
-    """d losses[a] / d well for each well, (A, ...); the graph is kept."""
-    finite, broken = losses.detach().isfinite(), _broken(runs)
-
-    def back(weights: Tensor) -> tuple[Tensor, ...]:
-        with _without(broken, (finite & weights.ne(0)).any()):
-            return torch.autograd.grad(losses, wells, weights, retain_graph=True, materialize_grads=True)
-
-    each = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
-    with torch.enable_grad(), flush_denormals(False), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "There is a performance drop")  # of vmap; the numbers are the same
-        try:
-            stacked: tuple[Tensor, ...] = torch.func.vmap(back, chunk_size=8 if len(each) > 8 else None)(each)
-        except CheckpointError as error:
-            raise NotMeasured(
-                "The model runs a layer in torch.utils.checkpoint, which runs it anew on the way back. Switch that off."
-            ) from error
-        except RuntimeError:  # vmap cannot take something in the model's own backward
-            stacked = tuple(map(torch.stack, zip(*map(back, each), strict=True)))
-    return stacked
-
-
-def _broken(runs: Sequence[Run]) -> list[tuple[Tensor, Tensor]]:
-    """What the runs hand to the rest of the model, where it is not finite: the tensor, and which of its rows."""
-    doors = [door for run in runs for door in (run.outputs, run.final, *run.others.values())]
-    rows = [~door.detach().float().isfinite().all(-1, keepdim=True) for door in doors]  # as a float32 model sees it
-    return [(door, row) for door, row in zip(doors, rows, strict=True) if row.any()]
-
-
-@contextmanager
-def _without(broken: Sequence[tuple[Tensor, Tensor]], finite: Tensor) -> Iterator[None]:
-    """Where the loss is finite, let no NaN enter a run through its broken rows.
-
-    A finite loss does not depend on what is not finite. That the model's own backward takes 0 * NaN there, when the
-    losses of all steps are computed at once, is no gradient.
-    """
-    hooks = [
-        door.register_hook(partial(_cleaned, rows=rows, finite=finite))  # type: ignore[no-untyped-call]
-        for door, rows in broken
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _cleaned(gradient: Tensor | None, *, rows: Tensor, finite: Tensor) -> Tensor | None:
-    return None if gradient is None else torch.where(rows & gradient.isnan() & finite, 0.0, gradient)

@@ -152,7 +152,7 @@ def test_the_buffers_and_random_numbers_are_those_of_before_the_step(theirs, tmp
 
 def test_the_mode_is_that_of_the_training(theirs, tmp_path, capsys):
     file, Model = theirs
-    trained(Model(), tmp_path / "mine", options={"shift": torch.zeros(T, B), "name": "only in training"}, at=1)
+    trained(Model(), tmp_path / "mine", plant=lambda _, given: given.update(name="only in training"))
     replay(tmp_path / "mine", f"{file}:make")
     assert "same place" in capsys.readouterr().out
 

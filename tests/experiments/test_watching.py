@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import retrograd as rg
 from retrograd.errors import RunError, UsageError
-from retrograd.experiments.watching import RetrogradWarning, watch
+from retrograd.experiments.watching import RetrogradWarning, looking, watch
 from retrograd.measures import horizon, reach, saturation, window
 from retrograd.trace import record
 
@@ -486,6 +486,18 @@ def test_a_compiled_model_is_measured_as_it_was_written(seen):
     same_reach(seen[0], truth(model, each, torch.get_rng_state()))
 
 
+def test_a_batch_that_is_overwritten_before_the_step_is_measured_as_it_was(seen):
+    model, (x, y) = Model(dropout=0.0), batch()
+    kept = x.clone()
+    with watch(model, **ALWAYS) as w:
+        loss = cross_entropy(model(x)[0], y)
+        loss.backward()
+        x.zero_()
+        w.step(loss)
+    each = lambda m: cross_entropy(m(kept)[0], y, reduction="none").view_as(y) / y.numel()  # noqa: E731
+    same_reach(seen[0], truth(model, each, torch.get_rng_state()))
+
+
 def test_autocast_is_that_of_the_forward(seen):
     model, (x, y) = Last(), batch()
     with watch(model, **ALWAYS) as w:
@@ -576,7 +588,7 @@ def test_of_a_step_that_is_clipped_it_is_told_which_lags_made_its_norm():
         assert bool(w.measurements["start"].window) == told
         if told:
             each = lambda m: cross_entropy(m(x)[0], y, reduction="none").view_as(y) / y.numel()  # noqa: E731
-            wanted = window(record(model, each))
+            wanted = window(record(model, each), anchors=looking.ANCHORS)
             for mine, true in zip(w.measurements["start"].window.layers, wanted.layers, strict=True):
                 assert mine.log_norms == pytest.approx(true.log_norms, abs=1e-5)
 
@@ -769,7 +781,7 @@ def test_what_cannot_be_measured_is_one_warning_and_said_in_the_report(make, cal
 
 @pytest.mark.parametrize("part", ["traced", "seen", "horizon"])
 def test_an_error_of_its_own_is_one_warning(monkeypatch, part):
-    from retrograd.experiments.watching import looking, watcher
+    from retrograd.experiments.watching import watcher
 
     def fails(*_, **__):
         raise ZeroDivisionError("deep inside")

@@ -163,6 +163,15 @@ def test_what_lies_behind_the_end_of_a_sequence_is_not_looked_at():
     assert (found.part, found.step, found.sequence) == ("input", T, 0)
 
 
+def test_a_step_that_a_sequence_does_not_have_breaks_nothing():
+    """An infinite weight opens the gate for ever where the inputs are positive; on the zeros that fill up it is NaN."""
+    model, inputs = torch_module(nn.LSTM), x().abs() + 1
+    with torch.no_grad():
+        model.weight_ih_l0[:H] = math.inf
+    packed = pack_padded_sequence(inputs, torch.tensor([T, 5, 4, 2]))
+    assert first_nonfinite(record(model, lambda m: m(packed)[0].data.sum(), dtype=torch.float32)) is None
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [

@@ -141,8 +141,7 @@ LOSSES = {  # which of T: what is left, and the step before the first
 
 
 @pytest.mark.parametrize("which", LOSSES)
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("summed", [False, True])
+@pytest.mark.parametrize(("masked", "summed"), [(False, False), (True, True)])
 def test_fewer_losses_than_steps_are_those_of_the_states_that_they_depend_on(which, masked, summed):
     kept, first = LOSSES[which]
     mask = torch.ones(T, B).double()

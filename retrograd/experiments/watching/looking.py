@@ -1,5 +1,6 @@
 """One step of a watched training measured: its reach, its gates, and which lags made a norm that was clipped."""
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,16 +15,19 @@ from retrograd.measures import WindowAdequacy, horizon, reach, saturation, windo
 from retrograd.reports import Measurement
 from retrograd.trace import Trace
 
+ANCHORS = 2  # losses whose gradient is told apart by lag: the dearest of the measurements
+
 
 @dataclass(frozen=True)
 class Look:
     measured: Measurement
     subject: dict[str, str | int | float | None]  # what was measured, in words
     notes: tuple[str, ...]  # what a reader should know of how
+    seconds_by_lag: float | None  # what the gradient of W_hh by lag took; None where it was not asked for
 
 
-def looked(model: nn.Module, calls: Sequence[Call], *, step: int, cut: bool) -> Look:
-    """The calls of one step measured; of a step whose norm is `cut` by clipping, also which lags made that norm."""
+def looked(model: nn.Module, calls: Sequence[Call], *, step: int, by_lag: bool) -> Look:
+    """The calls of one step measured; with `by_lag` also which lags made the gradient of the recurrent weights."""
     _refuse(model)
     trace = traced(model, calls)
     try:
@@ -34,12 +38,9 @@ def looked(model: nn.Module, calls: Sequence[Call], *, step: int, cut: bool) -> 
         trace = replace(trace, losses=trace.losses.sum())  # the losses cannot be laid on the steps
         h = horizon(reach(trace))
     known = any(layer.cell for layer in trace.layers)
-    measured = Measurement(
-        step=step,
-        horizon=h,
-        saturation=saturation(trace) if known else None,
-        window=_window(trace) if cut else None,
-    )
+    gates, begin = saturation(trace) if known else None, time.monotonic()
+    lags = _window(trace) if by_lag else None
+    measured = Measurement(step=step, horizon=h, saturation=gates, window=lags)
     subject: dict[str, str | int | float | None] = {
         "layers": ", ".join(f"{layer.name} {layer.kind.lower()}" for layer in trace.layers),
         "mode": "training" if model.training else "evaluation",
@@ -47,13 +48,13 @@ def looked(model: nn.Module, calls: Sequence[Call], *, step: int, cut: bool) -> 
         "sequences": h.sequences,
         "losses": "one a step" if trace.per_step else "one number",
     }
-    return Look(measured, subject, trace.notes)
+    return Look(measured, subject, trace.notes, time.monotonic() - begin if by_lag else None)
 
 
 def _window(trace: Trace) -> WindowAdequacy | None:
     """The gradient of W_hh by lag; nothing where no layer has one that is known."""
     with suppress(NotMeasured):
-        return window(trace)
+        return window(trace, anchors=ANCHORS)
     return None
 
 

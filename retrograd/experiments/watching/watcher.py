@@ -35,6 +35,7 @@ from retrograd.training.clipping import log_norm
 
 SHARE = 0.02  # of the time, at most, after the first measurement
 LOGGED, APART = 10, 0.1  # a line of numbers each so many steps, and not before so many seconds
+DEAR = 4  # times a measurement: what the gradient by lag costs, before it was measured once
 PATIENCE = 3  # measurements that may fail one after the other before no more are tried
 
 
@@ -67,6 +68,7 @@ class Watch:
         self._failures, self._warned, self._closed = 0, False, False
         self._began, self._logged = time.monotonic(), time.monotonic()
         self._spent, self._cost = 0.0, 0.0  # seconds of all measurements, and of the last one
+        self._cost_by_lag: float | None = None  # ... of which this was taken by the gradient by lag, where it was asked
         self._norms, self._after = array("d"), array("d")
         self._early: float | None = None  # the norm, where it was taken when the backward pass ended
         self._losses: list[float] = []  # since the last line
@@ -180,11 +182,11 @@ class Watch:
 
     def _look(self) -> None:
         """Measure this step, and count what that costs."""
-        begin, drawn = time.monotonic(), self._journal.drawn
+        begin, drawn, look = time.monotonic(), self._journal.drawn, None
         try:
             with flush_denormals(False), self._calls.quiet():
-                cut = self.clip_norm is not None and self._norms[-1] > math.log(self.clip_norm)
-                look = looked(unwrapped(self.model), self._calls.chain(), step=self.index, cut=cut)
+                calls, by_lag = self._calls.chain(), self._by_lag_is_due()
+                look = looked(unwrapped(self.model), calls, step=self.index, by_lag=by_lag)
             self._failures, self._reason = 0, ""
             self._subject, self._notes = self._subject | look.subject, look.notes
             self.measurements["latest" if self.measurements else "start"] = look.measured
@@ -198,7 +200,16 @@ class Watch:
         finally:
             took = time.monotonic() - begin + self._calls.listening
             self._spent += took
-            self._cost = took - (self._journal.drawn - drawn)
+            apart = look.seconds_by_lag if look else None
+            self._cost = took - (self._journal.drawn - drawn) - (apart or 0.0)
+            self._cost_by_lag = self._cost_by_lag if apart is None else apart
+
+    def _by_lag_is_due(self) -> bool:
+        """Was the gradient of this step clipped, and is there time to ask which lags made it so large?"""
+        if self.clip_norm is None or not self._norms[-1] > math.log(self.clip_norm):
+            return False
+        dear = DEAR * self._cost if self._cost_by_lag is None else self._cost_by_lag
+        return self._spent + self._cost + dear <= self.share * self._seconds
 
     def _break(self, what: str, *, scaled: bool) -> None:
         """The first step that is not finite. What a GradScaler's factor makes overflow, it takes back itself."""
@@ -213,9 +224,8 @@ class Watch:
         if self._journal.run:
             try:
                 kept.keep(self._journal.run, self.broken, model, calls)
-                self._kept = (
-                    f"Step {self.index:,} is kept: retrograd replay {self._journal.run.path} FILE.py:FUNCTION",
-                )
+                again = f"retrograd replay {self._journal.run.path} FILE.py:FUNCTION"
+                self._kept = (f"Step {self.index:,} is kept, and runs again with {again}.",)
             except NotMeasured as error:
                 self._journal.event("not kept", step=self.index, reason=str(error))
 
