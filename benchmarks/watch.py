@@ -49,8 +49,10 @@ class Training:
         self.optimizer = torch.optim.Adam(self.model.parameters())
         self.random = torch.get_rng_state()
         self.watch: Watch | None = None
+        self.busy = 0.0  # seconds of the processor, which others on the machine do not add to
 
     def turn(self, steps: int) -> None:
+        begin = time.process_time()
         torch.set_rng_state(self.random)
         for _ in range(steps):
             x = torch.randint(V, (T, B))
@@ -62,6 +64,7 @@ class Training:
             self.optimizer.step()
             self.optimizer.zero_grad()
         self.random = torch.get_rng_state()
+        self.busy += time.process_time() - begin
 
 
 def compare(name: str, folder: Path) -> dict[str, object]:
@@ -82,13 +85,17 @@ def compare(name: str, folder: Path) -> dict[str, object]:
     looks = list(watch.report.curves["horizon"].steps)
     totals = {who: sum(times) for who, times in seconds.items()}
     shares = [w / p - 1 for w, p in zip(seconds["watched"], seconds["plain"], strict=True)]
+    busy = {"plain": plain.busy, "watched": watched.busy}
     return {
         "steps": steps * turns,
         "seconds": totals,
         "milliseconds a step": {who: 1000 * total / steps / turns for who, total in totals.items()},
+        "seconds of the processor": busy,
+        "share of the whole run, of the processor's time": busy["watched"] / busy["plain"] - 1,
         "share of the whole run": totals["watched"] / totals["plain"] - 1,
         "share of a turn without a measurement": results.summary(shares)["median"],
         "measured at steps": looks,
+        "share of the measurements, by their own clock": watch._spent / totals["watched"],
         "seconds to close, with the page": closing,
         "weights equal to the last bit": all(torch.equal(a, b) for a, b in each),
     }

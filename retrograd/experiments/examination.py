@@ -168,6 +168,8 @@ class _Look:
             "forgetting": self._tried(lambda: measures.forgetting(trace)),
             "depth": self._tried(lambda: measures.depth(trace)),
         }
+        if any(layer.has_memory and layer.cell for layer in trace.layers):
+            found["parts"] = self._tried(lambda: measures.parts(trace))
         if trace.per_step:
             found["contributions"] = self._tried(lambda: measures.contributions(trace, sequences=PICTURED))
             found["context"] = self._tried(lambda: measures.context(self.model, self.loss))

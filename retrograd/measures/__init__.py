@@ -15,6 +15,7 @@ from retrograd.measures.horizon import Horizon, horizon
 from retrograd.measures.jacobians import Jacobians, LayerJacobians, jacobians
 from retrograd.measures.lyapunov import Exponents, LyapunovSpectrum, lyapunov
 from retrograd.measures.nonfinite import NonFinitePlace, first_nonfinite
+from retrograd.measures.parts import LayerParts, Parts, parts
 from retrograd.measures.pooled import pooled
 from retrograd.measures.reach import Reach, reach
 from retrograd.measures.saturation import LayerSaturation, Saturation, saturation
@@ -39,11 +40,13 @@ __all__ = [
     "LayerDepth",
     "LayerForgetting",
     "LayerJacobians",
+    "LayerParts",
     "LayerSaturation",
     "LayerSpectrum",
     "LayerWindow",
     "LyapunovSpectrum",
     "NonFinitePlace",
+    "Parts",
     "Reach",
     "Saturation",
     "Spectrum",
@@ -59,6 +62,7 @@ __all__ = [
     "horizon",
     "jacobians",
     "lyapunov",
+    "parts",
     "pooled",
     "reach",
     "saturation",
@@ -70,6 +74,7 @@ MEASURES: dict[str, Callable[..., Any]] = {
     "reach": reach,
     "horizon": horizon,
     "carry": carry,
+    "parts": parts,
     "saturation": saturation,
     "contributions": contributions,
     "spectrum": spectrum,

@@ -22,6 +22,7 @@ from retrograd.measures import (
     Horizon,
     Jacobians,
     LyapunovSpectrum,
+    Parts,
     Saturation,
     Spectrum,
     WindowAdequacy,
@@ -49,6 +50,7 @@ class Measurement:
     forgetting: Forgetting | None = None
     depth: Depth | None = None
     context: Context | None = None
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from retrograd.measures import (
     LayerAttribution,
     LayerForgetting,
     LayerJacobians,
+    LayerParts,
     LayerWindow,
     WindowAdequacy,
 )
@@ -41,6 +42,8 @@ def told(m: Measurement) -> dict[str, list[str]]:
         found["forgetting"] = [*_first([forgetting(layer) for layer in m.forgetting.layers]), *_unknown(m.forgetting)]
     if m.depth:
         found["depth"] = list(depth(m.depth))
+    if m.parts:
+        found["parts"] = _first([part(layer) for layer in m.parts.layers])
     if m.context:
         found["context"] = [context(m.context)]
     return {name: sentences for name, sentences in found.items() if sentences}
@@ -190,3 +193,11 @@ def context(it: Context) -> str:
     )
     counted = f"{count(it.resets, 'reset')} of {count(it.sequences, 'sequence')}"
     return f"With {count(it.lengths[0], 'step')} of the past left the loss is {one} higher; {used}; over {counted}."
+
+
+def part(it: LayerParts) -> str:
+    """The share of dL/dh and of dL/dc, as norms, at a few lags."""
+    lags = sorted({0, 1, len(it.output) // 2, len(it.output) - 1})
+    told = (f"{power(it.output[l] / LN10)} and {power(it.memory[l] / LN10)} at lag {l}" for l in lags)
+    counted = count(it.sequences, "sequence")
+    return f"{one_line(it.layer)}: the norms of dL/dh and dL/dc are {', '.join(told)}; median of {counted}."

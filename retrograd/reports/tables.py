@@ -8,7 +8,16 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from retrograd.measures import Context, Depth, Estimate, Exponents, LayerAttribution, LayerForgetting, LayerJacobians
+from retrograd.measures import (
+    Context,
+    Depth,
+    Estimate,
+    Exponents,
+    LayerAttribution,
+    LayerForgetting,
+    LayerJacobians,
+    Parts,
+)
 from retrograd.reports.plots.gates import change
 from retrograd.reports.report import Measurement, Report
 from retrograd.reports.sentences import LN10, estimated, of
@@ -33,6 +42,7 @@ def tables(report: Report) -> dict[str, Table]:
         "lyapunov": _lyapunov(looks),
         "forgetting": _forgetting(looks),
         "depth": _depth(depths[-1]) if depths else None,
+        "parts": _parts([m.parts for m in looks if m.parts]),
         "context": _context([m.context for m in looks if m.context]),
     }
     return {name: _filled(table) for name, table in found.items() if table and table.rows}
@@ -142,3 +152,14 @@ def _context(looks: Sequence[Context]) -> Table | None:
         for n, x, low, high in zip(it.lengths, it.excess, it.low, it.high, strict=True)
     ]
     return Table(("steps of the past left", "how much higher the loss is (95 % interval)"), rows)
+
+
+def _parts(looks: Sequence[Parts]) -> Table | None:
+    if not looks:
+        return None
+    rows = [
+        (layer.layer, str(l), power(layer.output[l] / LN10), power(layer.memory[l] / LN10))
+        for layer in looks[-1].layers
+        for l in sorted({0, *(1 << i for i in range((len(layer.output) - 1).bit_length()))})
+    ]
+    return Table(("layer", "lag", "|dL/dh|", "|dL/dc|"), rows)

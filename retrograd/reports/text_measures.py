@@ -12,6 +12,7 @@ from retrograd.reports.sentences import told
 
 HEADINGS = {
     "attribution": "Why the gradient shrinks or grows",
+    "parts": "The gradient at the output and at the memory",
     "window": "The gradient of the recurrent weights, by lag and by window",
     "jacobians": "How much one step and many in a row stretch a gradient",
     "lyapunov": "Lyapunov exponents",

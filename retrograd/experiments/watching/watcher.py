@@ -33,7 +33,8 @@ from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement, Report
 from retrograd.training.clipping import log_norm
 
-SHARE = 0.02  # of the time, at most, after the first measurement
+SHARE = 0.02  # of the time, at most
+MEASURING = 0.75  # of that share is for measurements; the rest is left for what is done in every step
 LOGGED, APART = 10, 0.1  # a line of numbers each so many steps, and not before so many seconds
 DEAR = 4  # times a measurement: what the gradient by lag costs, before it was measured once
 PATIENCE = 3  # measurements that may fail one after the other before no more are tried
@@ -178,7 +179,7 @@ class Watch:
             return False
         if not self.measurements and not self._failures:
             return True
-        return index % self.every == 0 and self._spent + self._cost <= self.share * self._seconds
+        return index % self.every == 0 and self._spent + self._cost <= MEASURING * self.share * self._seconds
 
     def _look(self) -> None:
         """Measure this step, and count what that costs."""
@@ -209,7 +210,7 @@ class Watch:
         if self.clip_norm is None or not self._norms[-1] > math.log(self.clip_norm):
             return False
         dear = DEAR * self._cost if self._cost_by_lag is None else self._cost_by_lag
-        return self._spent + self._cost + dear <= self.share * self._seconds
+        return self._spent + self._cost + dear <= MEASURING * self.share * self._seconds
 
     def _break(self, what: str, *, scaled: bool) -> None:
         """The first step that is not finite. What a GradScaler's factor makes overflow, it takes back itself."""
@@ -328,8 +329,9 @@ def watch(
     ...         clip_grad_norm_(model.parameters(), 1.0); optimizer.step(); optimizer.zero_grad()
     >>> w.report
 
-    The first step is measured, and then every `every`-th, as long as measuring takes no more than `share` of the time.
-    The model is run again for that, on the arguments and random states that it had. `need` is how many steps back the
+    The first step is measured, and then every `every`-th, as long as watching takes no more than about `share` of the
+    time; a run of some hundred steps pays more for the first. The model is run again for that, on the arguments and
+    random states that it had. `need` is how many steps back the
     task must look. What clipping does is known from `clip_norm`, or by looking again before each step of `optimizer`.
     With `out` there is a run folder that `retrograd runs` and `retrograd report` read. Nothing in here stops a
     training: what fails is one RetrogradWarning.
