@@ -157,7 +157,10 @@ def test_diagnose_does_not_judge_what_its_slice_cannot_show(text, tmp_path):
     done = retrograd("diagnose", "run", "--need", "5000", cwd=tmp_path)
     assert done.returncode == 1
     assert "whether it reaches 5000 is not known" in done.stderr
-    assert retrograd("diagnose", "run", "--need", "40", cwd=tmp_path).returncode == 0
+    assert retrograd("diagnose", "run", "--need", "16", cwd=tmp_path).returncode == 0
+    beyond = retrograd("diagnose", "run", "--need", "40", "--json", cwd=tmp_path)
+    assert beyond.returncode == 3, "the gradient would reach so far, and the window of its training does not"
+    assert [finding["code"] for finding in json.loads(beyond.stdout)["findings"]] == ["window-too-short"]
 
 
 def test_help_and_version_answer(tmp_path):
