@@ -95,7 +95,11 @@ def compare(name: str, folder: Path) -> dict[str, object]:
         "share of the whole run": totals["watched"] / totals["plain"] - 1,
         "share of a turn without a measurement": results.summary(shares)["median"],
         "measured at steps": looks,
-        "share of the measurements, by their own clock": watch._spent / totals["watched"],
+        "by its own clock": {
+            "share of the measurements": watch._spent / totals["watched"],
+            "share of what is done in every step": watch._each / totals["watched"],
+            "microseconds a step": 1e6 * watch._each / steps / turns,
+        },
         "seconds to close, with the page": closing,
         "weights equal to the last bit": all(torch.equal(a, b) for a, b in each),
     }

@@ -8,6 +8,7 @@ call of the loss shows it all; nothing is guessed from names.
 """
 
 import inspect
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,19 +78,21 @@ def may_hold_a_cell(model: nn.Module) -> bool:
 
 def discover(model: nn.Module, loss: Callable[[nn.Module], Any]) -> tuple[dict[nn.Module, Spec], Any]:
     """The cells that are found or registered, and what the loss returned. Its hooks are for the caller to take off."""
-    search = _Search()
+    search, here = _Search(), threading.get_ident()
 
-    def enters(module: nn.Module, args: Any, kwargs: Any) -> None:  # functions: a copy of the model does not copy them
-        search.enters(module, args, kwargs)
+    def entered(module: nn.Module, args: Any, kwargs: Any) -> None:  # functions: a copy of the model does not copy them
+        if threading.get_ident() == here:
+            search.enters(module, args, kwargs)
 
-    def leaves(module: nn.Module, args: Any, output: Any) -> None:
-        search.leaves(module, output)
+    def left(module: nn.Module, args: Any, output: Any) -> None:
+        if threading.get_ident() == here:
+            search.leaves(module, output)
 
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule):
             continue
-        module.register_forward_pre_hook(enters, with_kwargs=True)
-        module.register_forward_hook(leaves)
+        module.register_forward_pre_hook(entered, with_kwargs=True)
+        module.register_forward_hook(left)
     value = loss(model)
     return search.found(), value
 

@@ -7,9 +7,9 @@ run in that precision, or that draws other random numbers in it, runs in its own
 """
 
 import inspect
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -125,10 +125,10 @@ class Loop:
         self.original, self.signature = module.forward, inspect.signature(module.forward)
         self.following = Following(name, recording)
         self.precision: Precision | None = None
-        self._asked, self._alike, self._busy = dtype, False, threading.RLock()
+        self._asked, self._alike = dtype, False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with self._busy:  # another thread must not meet the module in another precision
+        with self.recording.busy:
             if not self.recording.replays():
                 return self.original(*args, **kwargs)
             call = dict(self.signature.bind(*args, **kwargs).arguments)
@@ -150,7 +150,7 @@ class Loop:
 
     def _own(self, call: dict[str, Any]) -> torch.dtype:
         """The module's own precision."""
-        tensors = [*self.module.parameters(), *self.module.buffers(), *(x for _, x in leaves(call))]
+        tensors = chain(self.module.parameters(), self.module.buffers(), (x for _, x in leaves(call)))
         return next((x.dtype for x in tensors if x.is_floating_point()), torch.get_default_dtype())
 
     def _stepped(self, call: dict[str, Any], given: list[Tensor | None], link: Link) -> _Step:
@@ -159,29 +159,28 @@ class Loop:
         self.precision = self.precision or Precision(self.module, own, self._asked)
         if self.precision.dtype == own:
             return self._step(call, given, link, self.precision)
-        before = _generators()
+        before, reason = _generators(), "it draws other random numbers in it"
+        step: _Step | None = None
         try:
             step = self._step(call, given, link, self.precision)
-            same = self._alike or _equal(before, _generators())
-            reason = "it draws other random numbers in it"
         except NotMeasured:
             raise
-        except Exception as error:
-            same, reason = False, (str(error).splitlines() or [type(error).__name__])[0]
-        if same:
+        except Exception as error:  # whatever it is, the cell's own precision will tell
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if step is not None and (self._alike or _equal(before, _generators())):
             return step
         after = _generators()
         _set(before)
         once = self._step(call, given, link, single := Precision(self.module, own, own))
-        if not reason.startswith("it draws") or not (_equal(after, _generators()) and _close(step.joined, once.joined)):
-            self.recording.note(
-                f"{self.name} does not run in {_name(self._asked)} ({reason}), so its steps are those of its own "
-                "precision, and norms under 1e-38 are not told from zero."
-            )
-            self.precision = single
-            return once
-        self._alike = True
-        return step
+        if step is not None and _equal(after, _generators()) and _close(step.joined, once.joined):
+            self._alike = True
+            return step
+        self.recording.note(
+            f"{self.name} does not run in {_name(self._asked)} ({reason}), so its steps are those of its own "
+            "precision, and norms under 1e-38 are not told from zero."
+        )
+        self.precision = single
+        return once
 
     def _step(self, call: dict[str, Any], given: list[Tensor | None], link: Link, precision: Precision) -> _Step:
         dtype, tensors = precision.dtype, [g for g in given if g is not None]
@@ -250,7 +249,7 @@ class Loop:
             others=dict(zip(others, marked, strict=True)),
         )
         trajectory.started = trajectory.started and step.before is not None
-        recording.add(trajectory, [run], fed[0] if fed else None, [] if step.before is None else [step.before], link)
+        recording.add(trajectory, [run], step.joined, [] if step.before is None else [step.before], link)
         return trajectory, run
 
     def _handed_out(self, step: _Step, run: Run, states: Sequence[Tensor], own: torch.dtype) -> Any:

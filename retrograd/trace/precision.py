@@ -9,7 +9,7 @@ Where the code names its own precision or names none, the other is meant; random
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -41,7 +41,7 @@ class Precision:
         for box, name, _, new in put:
             box[name] = new
         try:
-            with _Meant(self.own, self.dtype):
+            with _Meant(self.own, self.dtype) if self.own != self.dtype else nullcontext():
                 yield
         finally:
             for box, name, value, new in put:

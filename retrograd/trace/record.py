@@ -30,7 +30,9 @@ from retrograd.trace.replay import TWICE
 from retrograd.trace.snapshot import untouched
 from retrograd.trace.trace import Trace, traced
 
-ALONE = threading.RLock()  # the classes' forwards are exchanged for one recording at a time
+ALONE = (
+    threading.RLock()
+)  # one recording at a time: it exchanges the forwards of classes, and winds back random numbers
 FUSED = (nn.RNN, nn.GRU, nn.LSTM)
 STEPWISE = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 Forward = Callable[..., Any]
@@ -58,7 +60,7 @@ def cells_of(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> dict[nn.M
     """The cells that somebody wrote, from one call of the loss; none, and no call, where there can be none."""
     if not may_hold_a_cell(model):
         return {}
-    with untouched(model), torch.enable_grad(), eagerly(model):
+    with ALONE, untouched(model), torch.enable_grad(), eagerly(model):
         return discover(model, loss)[0]
 
 
@@ -75,7 +77,7 @@ def record_with(
     With `forget`, every layer's state is zero again after so many steps, as if nothing had gone before.
     """
     recording = Recording(forget)
-    with untouched(model), torch.enable_grad(), flush_denormals(False), eagerly(model) as compiled:
+    with ALONE, untouched(model), torch.enable_grad(), flush_denormals(False), eagerly(model) as compiled:
         if compiled:
             recording.note("torch.compile was set aside for the measurement: the model ran as it is written.")
         with _replayed(model, cells, recording, dtype):
@@ -123,7 +125,7 @@ def _replayed(
         elif isinstance(module, (*FUSED, *STEPWISE, Stack)):
             replayed[module] = _stand_in(label, module, recording, dtype)
             module.register_forward_pre_hook(_noting(label, called, recording))
-    with ALONE, ExitStack() as stack:
+    with ExitStack() as stack:
         for kind in {*FUSED, *STEPWISE, Stack, *map(type, cells)}:
             stack.enter_context(_dispatching(kind, replayed, recording))
         for cell in cells:
@@ -145,9 +147,13 @@ def _noting(name: str, called: dict[str, None], recording: Recording) -> Callabl
 def _dispatching(kind: type[nn.Module], replayed: dict[nn.Module, Forward], recording: Recording) -> Iterator[None]:
     """The forward of the class, but for the modules that are replayed."""
     original, inherited = kind.forward, "forward" not in vars(kind)
+    ours = kind in (*FUSED, *STEPWISE, Stack)
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         stand_in = replayed.get(self)
+        if stand_in is not None and recording.elsewhere and not ours:
+            with recording.busy:  # the other thread must not meet a cell in another precision
+                return original(self, *args, **kwargs)
         if stand_in is None or not recording.replays():
             return original(self, *args, **kwargs)
         return stand_in(*args, **kwargs)

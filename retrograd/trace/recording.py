@@ -80,6 +80,7 @@ class Recording:
         self.notes: dict[str, None] = {}
         self.forget = forget  # every trajectory sets out from zero again after so many steps; 0: never
         self._thread, self._within = threading.get_ident(), False
+        self.busy = threading.RLock()  # held while a cell runs in another precision
 
     def begin(self, name: str, places: tuple[Place, ...], kind: str = "", *, has_memory: bool = False) -> Trajectory:
         begun = Trajectory(name, places, kind, has_memory)
@@ -87,13 +88,14 @@ class Recording:
         return begun
 
     def add(
-        self, trajectory: Trajectory, runs: list[Run], inputs: Tensor | None, states: Sequence[Tensor], link: Link
+        self, trajectory: Trajectory, runs: list[Run], made_from: Tensor, states: Sequence[Tensor], link: Link
     ) -> None:
         """A pass, with what went in. The first of a trajectory tells where that began."""
         if not trajectory.passes:
             trajectory.after = {link.cut} if link.cut else self.lineage.of(*states)
             trajectory.cut = link.cut is not None
-            trajectory.beside = {moment.trajectory for moment in self.lineage.of(inputs)} - {trajectory}
+            earlier = {moment.trajectory for moment in trajectory.after}
+            trajectory.beside = {moment.trajectory for moment in self.lineage.of(made_from)} - earlier
         trajectory.mixed |= link.mixed
         trajectory.append(runs)
         for run in runs:
@@ -123,11 +125,16 @@ class Recording:
 
     def replays(self) -> bool:
         """Is a call that comes now to be recorded? Not one of another thread, nor one within a cell's step."""
-        if self._within or threading.get_ident() != self._thread:
+        if self.elsewhere or self._within:
             return False
         if torch.is_inference_mode_enabled():
             raise NotMeasured("A layer runs in torch.inference_mode, which keeps no graph. Use torch.no_grad() there.")
         return True
+
+    @property
+    def elsewhere(self) -> bool:
+        """Is this another thread than the one that records?"""
+        return threading.get_ident() != self._thread
 
     @contextmanager
     def within(self) -> Iterator[None]:

@@ -269,3 +269,18 @@ def test_it_holds_plain_numbers_only():
     x = torch.randn(T, B, X)
     got = attribution(record(nn.LSTM(X, H), lambda m: m(x)[0].square().sum(-1)))
     assert json.loads(json.dumps(dataclasses.asdict(got)))["layers"][0]["steps"] == got.layers[0].steps
+
+
+def test_where_the_model_changes_the_state_between_the_steps_no_path_is_given_a_share():
+    cell, x = nn.GRUCell(X, H), torch.randn(T, B, X)
+
+    def loss(m):
+        h, outputs = torch.zeros(B, H), []
+        for x_t in x:
+            h = m(x_t, h) * 0.9
+            outputs.append(h)
+        return torch.stack(outputs).square().sum(-1)
+
+    [layer] = attribution(record(cell, loss)).layers
+    assert layer.shares == {}
+    assert layer.total.value < 0

@@ -57,11 +57,12 @@ def data_masked(m, h, t):
 
 
 def a_column(m, h, t):
-    h[:, 1] = h[:, 0].detach()
+    """The numbers stay as they are; the gradient does not."""
+    h[:, 1] = h[:, 1].detach()
     return h
 
 
-IN_PLACE = {"h[mask] = 0": zeroed, "h *= mask": masked, "no_grad": quietly_masked, "h[:, 1] =": a_column}
+IN_PLACE = {"h[mask] = 0": zeroed, "h *= mask": masked, "no_grad": quietly_masked, "h[:, 1].detach()": a_column}
 
 
 @both

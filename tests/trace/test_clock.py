@@ -123,6 +123,39 @@ def test_an_encoder_of_both_directions_is_followed_by_its_decoder():
     assert reach(trace).layers == ("encoder.l0", "decoder.l0")
 
 
+@pytest.mark.parametrize("steps", [T - 2, T + 1])
+@pytest.mark.parametrize("how", ["beside its input", "as an attribute"])
+def test_a_cell_that_reads_an_encoder_some_other_way_goes_on_after_it(steps, how):
+    class Reads(nn.Module):
+        memory = None
+
+        def __init__(self):
+            super().__init__()
+            self.W, self.U = nn.Linear(X, H), nn.Linear(H, H)
+
+        def forward(self, x, h, memory=None):
+            memory = self.memory if memory is None else memory
+            return torch.tanh(self.W(x) + self.U(h) + memory.mean(0))
+
+    model, x, y = (
+        nn.ModuleDict({"encoder": nn.GRU(X, H), "cell": Reads()}).double(),
+        inputs(T, B, X),
+        inputs(steps, B, X),
+    )
+
+    def loss(m, encoder=unmarked, decoder=unmarked):
+        memory = ran(m["encoder"], x, None, encoder)[0]
+        m["cell"].memory, h, hs = memory, decoder(torch.zeros(B, H).double()), []
+        for y_t in y:
+            h = decoder(m["cell"](y_t, h, *([memory] if how == "beside its input" else [])))
+            hs.append(h)
+        m["cell"].memory = None
+        return step_losses(torch.stack(hs))
+
+    trace = check(model, loss, Probes(), Probes())
+    assert clock(trace) == [("encoder.l0", 0, T), ("cell", T, T + steps)]
+
+
 def test_a_module_above_another_is_on_the_same_clock():
     model, x = nn.Sequential(nn.GRU(X, H), nn.LSTM(H, H)).double(), inputs(T, B, X)
 

@@ -45,16 +45,14 @@ def test_noise_is_drawn_as_the_cell_draws_it():
 
 
 def test_noise_that_float64_would_change_is_left_in_the_cells_own_precision_and_it_is_said():
-    class Feature(Plain):
+    class Starts(Plain):
         def forward(self, x, h):
-            return super().forward(x, F.feature_alpha_dropout(h[..., None], 0.2, training=True)[..., 0] + self.other())
-
-        def other(self):
-            return torch.distributions.Gamma(torch.tensor(1.0), torch.tensor(1.0)).sample((H,))
+            return super().forward(x, h + nn.init.uniform_(torch.empty_like(h)))
 
     x, start = inputs(dtype=torch.float32), (torch.randn(B, H),)
-    trace = check(Holder(Feature()), looped(plain, x, start), Probes(), tolerance=1e-4)
-    assert all("other random numbers" in note for note in trace.notes)
+    trace = check(Holder(Starts()), looped(plain, x, start), Probes(), tolerance=1e-4)
+    (note,) = trace.notes
+    assert "it draws other random numbers in it" in note
 
 
 def test_weights_that_are_dropped_anew_at_each_call_are_those_of_that_call():
@@ -124,6 +122,43 @@ def test_what_is_set_on_a_cell_before_the_loop_is_what_it_runs_with():
     for dtype, tolerance in ((torch.float64, EXACT), (torch.float32, 1e-4)):
         x, inner, start = inputs(dtype=dtype), inputs(B, H, dtype=dtype), inputs(B, H, dtype=dtype)
         assert not check(Model().to(dtype), loss, Probes(), Probes(), tolerance=tolerance).notes
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_what_a_cell_keeps_from_step_to_step_is_kept_while_it_is_recorded(dtype):
+    """A mean that it sets, one that it writes to, what it has seen, and what it makes at its first step."""
+
+    class Remembers(Plain):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(H))
+            self.slow, self.seen, self.scales, self.steps = torch.zeros(H), [], {"x": torch.ones(1)}, 0
+
+        def forward(self, x, h):
+            if self.steps == 0:
+                self.made = torch.full((H,), 0.1, dtype=x.dtype)
+            self.steps += 1
+            new = super().forward(self.scales["x"] * x, h + self.slow + self.mean + self.made)
+            self.slow = (0.5 * self.slow + 0.1 * new.mean(0)).to(x.dtype)
+            self.mean.mul_(0.5).add_(new.detach().mean(0))
+            self.seen.append(new)
+            self.scales["x"] = self.scales["x"] * 0.9
+            return new + 0.1 * self.seen[0] + 0.01 * self.steps
+
+    x, start = inputs(dtype=dtype), (inputs(B, H, dtype=dtype),)
+    model = Holder(Remembers()).to(dtype)
+    model.cell.slow, model.cell.scales["x"] = model.cell.slow.to(dtype), model.cell.scales["x"].to(dtype)
+    seen, scales, mean = model.cell.seen, model.cell.scales, model.cell.mean
+    trace = record(model, looped(plain, x, start))
+    assert (model.cell.seen, model.cell.steps, "made" in vars(model.cell)) == ([], 0, False)
+    assert model.cell.seen is seen
+    assert model.cell.scales is scales
+    assert model.cell.mean is mean
+    assert scales["x"].item() == 1
+    assert not mean.any()
+    own = looped(plain, x, start)(model)
+    torch.testing.assert_close(trace.losses, own, rtol=EXACT if dtype == torch.float64 else 1e-4, atol=1e-5)
+    assert not trace.notes
 
 
 def test_a_cell_that_cannot_run_in_float64_runs_in_its_own_precision_and_it_is_said():

@@ -40,8 +40,7 @@ def plain(module, x, loss, t):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("layers", "value"), [(1, math.nan), (2, math.nan), (1, math.inf), (2, -math.inf)])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_loss_knows_nothing_of_the_steps_after_it(kind, layers, value, loss):
     module, x = KINDS[kind](X, H, num_layers=layers).double(), broken(value)

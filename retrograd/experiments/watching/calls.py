@@ -37,20 +37,16 @@ class Call:
     """One forward pass."""
 
     module: nn.Module
+    plain: nn.Module  # without what torch.compile and data parallelism put around it
     arguments: tuple[Any, dict[str, Any]]
     links: dict[str, Link]  # of the arguments that an earlier call returned, by their path
     setting: Setting
-    modes: list[bool]  # training or evaluation, of every module; empty where that was not kept
-    weights: int  # the versions of all weights, added up
     versions: list[tuple[Tensor, int]]  # of arguments that were not copied
+    modes: list[bool] = field(default_factory=list)  # training or evaluation, of every module; empty: not kept
+    weights: int | None = None  # the versions of all weights, added up; None: not kept
     gradients: dict[str, Tensor] = field(default_factory=dict)  # dLoss/doutput by its path
     number: int = -1  # in its step
     loss: Tensor | None = None  # the single number that the model returned first, or as "loss"
-
-    @property
-    def plain(self) -> nn.Module:
-        """The module without what torch.compile and data parallelism put around it."""
-        return unwrapped(self.module)
 
     def run(self, returned: Mapping[Link, Tensor]) -> Any:
         """The forward again, under the setting of then, given what earlier calls now `returned`; the caller puts back
@@ -63,7 +59,7 @@ class Call:
 
     def check(self, weights: int) -> None:
         """Raises NotMeasured where what it was computed from is no longer there."""
-        if weights != self.weights:
+        if self.weights is not None and weights != self.weights:
             raise NotMeasured(
                 "The weights were changed after the forward pass. Call step after backward() and before "
                 "optimizer.step()."
@@ -75,8 +71,8 @@ class Call:
 class Calls:
     """Listens to a model's forward passes from one step of a training to the next."""
 
-    def __init__(self, model: nn.Module, guard: Callable[[], AbstractContextManager[None]]) -> None:
-        self.model, self.guard = model, guard
+    def __init__(self, model: nn.Module, guard: AbstractContextManager[Any]) -> None:
+        self.model, self.guard = model, guard  # the guard is entered again and again
         self.parameters = list(model.parameters())
         self.due = True  # is the next step to be measured?
         self.listening = 0.0  # seconds that listening to this step took, where it is to be measured
@@ -88,6 +84,7 @@ class Calls:
         self.heard = False  # was the model ever called?
         self._quiet, self._queued = False, False
         self._hooks: list[Any] = []
+        self._plain: dict[nn.Module, nn.Module] = {}  # what is listened to, without its wrappers
         self._listen(model)
 
     def chain(self) -> list[Call]:
@@ -122,6 +119,8 @@ class Calls:
             self.heard = True
             for part in parts(unwrapped(self.model)):
                 self._listen(part)
+        if due:
+            self.parameters = list(self.model.parameters())
         self.due, self.listening = due, 0.0
         self._calls.clear()
         self._returned.clear()
@@ -145,13 +144,8 @@ class Calls:
         self.heard = True
         self.next(due=False)
 
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        begin = time.monotonic()
-        yield
-        self.listening += time.monotonic() - begin
-
     def _listen(self, module: nn.Module) -> None:
+        self._plain[module] = unwrapped(module)
         self._hooks += [
             module.register_forward_pre_hook(self._before, prepend=True, with_kwargs=True),
             module.register_forward_hook(self._after, with_kwargs=True, always_call=True),
@@ -162,8 +156,10 @@ class Calls:
             return
         call = None
         if not any(self._open) and torch.is_grad_enabled():
-            with self.guard(), self._timed():
-                call = self._begun(module, (args, kwargs))
+            with self.guard:
+                begin = time.monotonic()
+                call = (self._kept if self.due else self._noted)(module, (args, kwargs))
+                self.listening += time.monotonic() - begin
         self._open.append(call)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -171,24 +167,29 @@ class Calls:
             return
         if (call := self._open.pop()) is not None:
             self.heard = True
-            with self.guard(), self._timed():
+            with self.guard:
+                begin = time.monotonic()
                 self._ended(call, output)
+                self.listening += time.monotonic() - begin
 
-    def _begun(self, module: nn.Module, arguments: tuple[Any, dict[str, Any]]) -> Call:
-        plain, found = unwrapped(module), list(leaves(arguments))
+    def _kept(self, module: nn.Module, arguments: tuple[Any, dict[str, Any]]) -> Call:
+        """A call of a step that is to be measured, with copies of all that it depends on."""
+        call = self._noted(module, arguments)
+        call.arguments = mapped(arguments, lambda _, x: x.detach().clone())
+        call.versions = []
+        call.modes = [each.training for each in self._plain[module].modules()]
+        call.weights = self.versions()
+        return call
+
+    def _noted(self, module: nn.Module, arguments: tuple[Any, dict[str, Any]]) -> Call:
+        """A call of any other step: as little as it takes to run it again if it breaks."""
+        plain, found = self._plain[module], list(leaves(arguments))
+        habits = self._habits.get(id(plain)) or self._habits.setdefault(id(plain), Habits())
+        taken = setting.take(plain, habits, whole=self.due)
         links = {path: link for path, x in found if (link := self._link(x))} if self._returned else {}
-        taken = setting.take(plain, self._habits.setdefault(id(plain), Habits()), whole=self.due)
         if self._calls and taken.live:
             links[ATTRIBUTES] = len(self._calls) - 1, ATTRIBUTES
-        return Call(
-            module=module,
-            arguments=mapped(arguments, lambda _, x: x.detach().clone()) if self.due else arguments,
-            links=links,
-            setting=taken,
-            modes=[each.training for each in plain.modules()] if self.due else [],
-            weights=self.versions(),
-            versions=[] if self.due else [(x, x._version) for _, x in found],
-        )
+        return Call(module, plain, arguments, links, taken, versions=[(x, x._version) for _, x in found])
 
     def _link(self, x: Tensor) -> Link | None:
         found = self._returned.get(id(x))
@@ -201,9 +202,9 @@ class Calls:
             self.next(due=self.due)
         call.number, seen = len(self._calls), set()
         for path, x in leaves(output):
-            if x.requires_grad and not x.is_leaf and x.is_floating_point() and id(x) not in seen:
+            if x.grad_fn is not None and x.is_floating_point() and id(x) not in seen:
                 seen.add(id(x))
-                if x.numel() == 1 and path in LOSSES:
+                if path in LOSSES and x.numel() == 1:
                     call.loss = x.detach()
                 x.register_hook(partial(self._caught, call, path))  # type: ignore[no-untyped-call]
                 self._returned[id(x)] = weakref.ref(x), (call.number, path)
@@ -213,7 +214,7 @@ class Calls:
     def _caught(self, call: Call, path: str, gradient: Tensor) -> None:
         if self._quiet or torch._C._functorch.is_batchedtensor(gradient):  # somebody else's look at the model
             return
-        with self.guard():
+        with self.guard:
             if self.backward_ended and not self._queued:
                 self._queued = True
                 torch.autograd.Variable._execution_engine.queue_callback(self._backward_ended)
@@ -225,7 +226,7 @@ class Calls:
     def _backward_ended(self) -> None:
         self._queued = False
         if self.backward_ended:
-            with self.guard():
+            with self.guard:
                 self.backward_ended()
 
 

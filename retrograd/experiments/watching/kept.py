@@ -112,11 +112,11 @@ def _call(model: nn.Module, parts: dict[str, Any]) -> Call:
     args, kwargs = parts["arguments"]
     return Call(
         module=modules[parts["module"]],
+        plain=modules[parts["module"]],
         arguments=(args, kwargs),
         links={path: (number, where) for path, (number, where) in parts["links"].items()},
         setting=Setting(generators, attributes, [(kind, on, dtype) for kind, on, dtype in parts["autocast"]], False),
         modes=parts["modes"],
-        weights=0,
         versions=[],
         gradients=parts["gradients"],
         number=parts["number"],

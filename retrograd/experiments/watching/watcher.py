@@ -11,8 +11,8 @@ import math
 import time
 import warnings
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,9 +34,10 @@ from retrograd.reports import Measurement, Report
 from retrograd.training.clipping import log_norm
 
 SHARE = 0.02  # of the time, at most
-MEASURING = 0.75  # of that share is for measurements; the rest is left for what is done in every step
+MEASURING = 0.5  # of that share is for measurements, or more where what is done in every step takes less than the rest
 LOGGED, APART = 10, 0.1  # a line of numbers each so many steps, and not before so many seconds
 DEAR = 4  # times a measurement: what the gradient by lag costs, before it was measured once
+FEW = 32  # numbers that are read one by one faster than they are put together
 PATIENCE = 3  # measurements that may fail one after the other before no more are tried
 
 
@@ -68,7 +69,8 @@ class Watch:
         self._reason = ""  # why the last measurement was not had
         self._failures, self._warned, self._closed = 0, False, False
         self._began, self._logged = time.monotonic(), time.monotonic()
-        self._spent, self._cost = 0.0, 0.0  # seconds of all measurements, and of the last one
+        self._each = 0.0  # seconds that went into what is done in every step
+        self._spent, self._cost = 0.0, 0.0  # ... into all measurements, and into the last one
         self._cost_by_lag: float | None = None  # ... of which this was taken by the gradient by lag, where it was asked
         self._norms, self._after = array("d"), array("d")
         self._early: float | None = None  # the norm, where it was taken when the backward pass ended
@@ -83,7 +85,8 @@ class Watch:
             clip_norm=clip_norm,
             optimizer=optimizer,
         )
-        self._calls = Calls(model, self._guarded)
+        self._guard = _Guard(self._failed)
+        self._calls = Calls(model, self._guard)
         self._hook = optimizer.register_step_pre_hook(self._clipped) if optimizer else None
 
     def step(self, loss: Tensor | float | None = None, *, scale: float = 1.0) -> None:
@@ -94,11 +97,12 @@ class Watch:
         """
         if self._closed:
             return
+        begin, spent = time.monotonic(), self._spent
         self.index += 1
-        with self._guarded():
+        with self._guard:
             norm = (self._log_norm() if self._early is None else self._early) - math.log(scale)
             self._early = None
-            value = None if loss is None else float(torch.as_tensor(loss).detach().double().mean()) / scale
+            value = None if loss is None else _number(loss) / scale
             self._norms.append(norm)
             self._after.append(math.nan)
             if what := seen(value, norm):
@@ -106,7 +110,9 @@ class Watch:
             elif self._calls.due and self._calls.heard:
                 self._look()
             self._log(value, norm)
-        with self._guarded():
+        with self._guard:
+            listening = 0.0 if self._spent > spent else self._calls.listening
+            self._each += time.monotonic() - begin - (self._spent - spent) + listening
             self._calls.next(due=self._due(self.index + 1))
 
     def norm_at_backward(self) -> None:
@@ -149,7 +155,7 @@ class Watch:
         self._calls.close()
         if self._hook:
             self._hook.remove()
-        with self._guarded():
+        with self._guard:
             if self._losses:
                 self._line(self._norms[-1])
             self._status = "failed" if error else "finished"
@@ -174,12 +180,18 @@ class Watch:
     def _seconds(self) -> float:
         return time.monotonic() - self._began
 
+    @property
+    def _budget(self) -> float:
+        """Seconds that measurements may have taken by now."""
+        share = self.share * self._seconds
+        return max(share - self._each, MEASURING * share)
+
     def _due(self, index: int) -> bool:
         if self._failures >= PATIENCE:
             return False
         if not self.measurements and not self._failures:
             return True
-        return index % self.every == 0 and self._spent + self._cost <= MEASURING * self.share * self._seconds
+        return index % self.every == 0 and self._spent + self._cost <= self._budget
 
     def _look(self) -> None:
         """Measure this step, and count what that costs."""
@@ -210,7 +222,7 @@ class Watch:
         if self.clip_norm is None or not self._norms[-1] > math.log(self.clip_norm):
             return False
         dear = DEAR * self._cost if self._cost_by_lag is None else self._cost_by_lag
-        return self._spent + self._cost + dear <= MEASURING * self.share * self._seconds
+        return self._spent + self._cost + dear <= self._budget
 
     def _break(self, what: str, *, scaled: bool) -> None:
         """The first step that is not finite. What a GradScaler's factor makes overflow, it takes back itself."""
@@ -233,13 +245,13 @@ class Watch:
     def _log_norm(self) -> float:
         """ln |g| of all gradients, in one pass over them where float32 can hold it."""
         gradients = [p.grad for p in self._calls.parameters if p.grad is not None]
-        if any(g.is_sparse for g in gradients):
-            gradients = [g.coalesce().values() if g.is_sparse else g for g in gradients]
-        if len({(g.device, g.dtype) for g in gradients}) == 1:
-            norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+        with suppress(RuntimeError):  # they are sparse, or on several devices
+            norms = torch._foreach_norm(gradients) if gradients else ()
+            on_cpu = len(norms) <= FEW and not any(x.is_cuda for x in norms)
+            norm = math.hypot(*map(float, norms)) if on_cpu else float(torch.linalg.vector_norm(torch.stack(norms)))
             if 1e-15 < norm < 1e18:
                 return math.log(norm)
-        return log_norm(gradients)
+        return log_norm([g.coalesce().values() if g.is_sparse else g for g in gradients])
 
     def _take_norm(self) -> None:
         self._early = self._log_norm()
@@ -247,7 +259,7 @@ class Watch:
     def _clipped(self, *_: Any) -> None:
         """Before the optimiser's step: what clipping left."""
         if self._after:
-            with self._guarded():
+            with self._guard:
                 self._after[-1] = self._log_norm()
 
     def _log(self, loss: float | None, norm: float) -> None:
@@ -295,18 +307,27 @@ class Watch:
         told = {name: x if x is None else _exp(x) for name, x in norms.items()} | shares
         return {name: x for name, x in told.items() if x is not None}
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        """An error of our own is one warning, and never the training's."""
-        try:
-            yield
-        except Exception as error:
-            if not self._warned:
-                self._warned = True
-                said = f"Watching failed at step {self.index}. {_said(error)}"
-                warnings.warn(
-                    f"{said} The training goes on; further errors are not told.", RetrogradWarning, stacklevel=4
-                )
+    def _failed(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            said = f"Watching failed at step {self.index}. {_said(error)} The training goes on; this is told once."
+            warnings.warn(said, RetrogradWarning, stacklevel=4)
+
+
+class _Guard:
+    """An error of our own is one warning, and never the training's. Entered in every step, so it is no generator."""
+
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
+        self.failed = failed
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if isinstance(error, Exception):
+            self.failed(error)
+            return True
+        return False
 
 
 def watch(
@@ -352,6 +373,12 @@ def _first_process() -> bool:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank() == 0
     return True
+
+
+def _number(loss: Tensor | float) -> float:
+    if isinstance(loss, Tensor):
+        return float(loss.detach()) if loss.numel() == 1 else float(loss.detach().double().mean())
+    return float(loss)
 
 
 def _said(error: Exception) -> str:
