@@ -144,7 +144,7 @@ def _parts(layer: LayerTrace, way: _Way) -> dict[str, Tensor]:
 
 
 def _shares(layer: LayerTrace, way: _Way) -> dict[str, Tensor]:
-    """Of each path (T, B); none for an Elman cell, which has one alone, nor where the model changes the state between."""
+    """Of each path (T, B); none for an Elman cell, with one alone, nor where the model changes the state in between."""
     if layer.cell is None or isinstance(layer.cell, Elman) or any(run.given is not None for run in layer.runs):
         return {}
     steps = max(1, AT_ONCE // way.above[0].numel())

@@ -1,6 +1,7 @@
-"""Somebody's own loop, watched: the same bits as without, each step told, nothing stopped, and a run that can be read."""
+"""Somebody's own loop, watched: the same bits as without, each step told, nothing stopped, a run that can be read."""
 
 import math
+import random
 import warnings
 
 import pytest
