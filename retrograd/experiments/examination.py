@@ -25,7 +25,8 @@ from retrograd.reports import Measurement, Report
 from retrograd.trace import LayerTrace, Trace, cells_of, record_with
 
 ROUNDING = 1e-3  # of the loss: what float32 may do to it, against the float64 of the record
-PICTURED = 4  # sequences of the picture of contributions: it costs a sweep for each of its rows
+ROWS, PICTURED = 12, 4  # losses and sequences of the picture of contributions: it costs a sweep for each of its rows
+FEW = 5  # losses that the window, and resets that the context, is measured at
 
 M = TypeVar("M")
 
@@ -162,7 +163,7 @@ class _Look:
         """What is measured where all is asked for."""
         trace = self.trace
         found: dict[str, Any] = {
-            "window": self._tried(lambda: measures.window(trace)),
+            "window": self._tried(lambda: measures.window(trace, anchors=FEW)),
             "jacobians": self._tried(lambda: measures.jacobians(trace)),
             "lyapunov": self._tried(lambda: measures.lyapunov(trace)),
             "forgetting": self._tried(lambda: measures.forgetting(trace)),
@@ -171,8 +172,8 @@ class _Look:
         if any(layer.has_memory and layer.cell for layer in trace.layers):
             found["parts"] = self._tried(lambda: measures.parts(trace))
         if trace.per_step:
-            found["contributions"] = self._tried(lambda: measures.contributions(trace, sequences=PICTURED))
-            found["context"] = self._tried(lambda: measures.context(self.model, self.loss))
+            found["contributions"] = self._tried(lambda: measures.contributions(trace, rows=ROWS, sequences=PICTURED))
+            found["context"] = self._tried(lambda: measures.context(self.model, self.loss, resets=FEW))
         return found
 
     def _tried(self, measure: Callable[[], M]) -> M | None:
