@@ -36,7 +36,17 @@ LAYER = {
 STRANGERS = {"models", "tasks", "training", "trace"}  # on one layer, and none knows another
 LEARN = {"models", "tasks", "training"}
 EXPLAIN = {"trace", "measures", "diagnosis", "remedies", "reports"}
-RARE = {"matplotlib", "jinja2", "tensorboard", "starlette", "sklearn", "tokenizers", "sacrebleu"}
+RARE = {
+    "matplotlib",
+    "jinja2",
+    "tensorboard",
+    "starlette",
+    "sklearn",
+    "tokenizers",
+    "sacrebleu",
+    "lightning",
+    "transformers",
+}
 HEAVY = {"torch", "safetensors", "pydantic", "rich", "numpy"}
 
 MAX_FILE, MAX_FUNCTION = 400, 50

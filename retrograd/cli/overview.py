@@ -68,6 +68,7 @@ def _summary(run: "Details") -> dict[str, str]:
     data = run.config["data"]
     texts = f"{', '.join(data['train'])} by {data['level']}" if data["train"] else task
     started = f"{tables.clock(run.started)}, last sign of life {tables.age(run.entry.alive)} ago"
+    watched = task == "watched"  # somebody's own loop, of which the config holds what is known
     values = {
         "status": run.entry.status,
         "started": started,
@@ -80,6 +81,9 @@ def _summary(run: "Details") -> dict[str, str]:
         "verdicts": verdicts(run) or "no report yet",
         "size": tables.size(run.entry.size),
     }
+    if watched:
+        values = {name: x for name, x in values.items() if name not in ("best", "data", "training")}
+        values["model"] = f"{m['layers']} x {m['hidden']} {m['cell']}"
     return values | ({"page": run.page} if run.page else {})
 
 

@@ -21,7 +21,20 @@ LOGGED = {  # name -> key in metrics.jsonl, unit
     "learning rate": ("lr", "per step"),
     "tokens per second": ("tokens_per_second", "tokens per second"),
 }
-TOLD = ("started", "resumed", "went back", "skipped", "stopped early", "preempted", "failed", "finished", "not drawn")
+TOLD = (
+    "started",
+    "resumed",
+    "went back",
+    "skipped",
+    "stopped early",
+    "preempted",
+    "failed",
+    "finished",
+    "not drawn",
+    "not finite",
+    "not measured",
+    "not kept",
+)
 
 
 def curves(lines: Sequence[dict[str, Any]]) -> dict[str, Curve]:

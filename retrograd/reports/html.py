@@ -40,6 +40,12 @@ STATUS = {
 }
 
 
+FOREIGN = {  # of somebody's own loop, which no command of ours goes on with
+    "killed": "Its process was ended; what it last reported, at step {step:,}, is here.",
+    "preempted": "Training was preempted at step {step:,}.",
+}
+
+
 class Table(NamedTuple):
     heads: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
@@ -119,7 +125,10 @@ def _status(report: Report, run: str, now: float) -> str:
     """What has become of the run, in a sentence."""
     last = words.ended(report)
     place = words.place(last) if last else None
-    return STATUS.get(report.status, "Written at step {step:,}.").format(
+    told = (FOREIGN if report.foreign else {}).get(report.status) or STATUS.get(
+        report.status, "Written at step {step:,}."
+    )
+    return told.format(
         step=place[1] if place else words.last_step(report),
         now=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now)),
         resume=f"retrograd train --resume {shlex.quote(folder(run))}",

@@ -1,6 +1,8 @@
 """Somebody's own loop, watched: the same bits as without, each step told, nothing stopped, a run that can be read."""
 
+import copy
 import math
+import pickle
 import random
 import warnings
 
@@ -79,6 +81,20 @@ def test_the_hooks_are_gone_when_it_is_closed():
         assert model._forward_pre_hooks
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
     assert not optimizer._optimizer_step_pre_hooks
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_watched_model_can_be_copied_and_the_copy_is_not_watched(copied, tmp_path):
+    model, (x, y) = Model(), batch()
+    with watch(model, out=tmp_path / "mine", **ALWAYS) as w:
+        other = copied(model)
+        loss = cross_entropy(model(x)[0], y)
+        loss.backward()
+        cross_entropy(other(x)[0], y).backward()
+        assert len(w._calls._calls) == 1
+        w.step(loss)
+        assert other.head.weight.grad is not None
+    assert w.measurements
 
 
 # ---- each step
@@ -191,6 +207,17 @@ def once(model, call=None, **options):
     return w, [str(warning.message) for warning in told]
 
 
+class Mixes(nn.Module):
+    """As many features as sequences, which depend on each other in all ways: none of them is time."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Sequential(nn.Linear(T, T), nn.Tanh(), nn.Linear(T, V))
+
+    def forward(self, x):
+        return (self.layer(x.T.float()).repeat_interleave(T, 0),)
+
+
 class NoRecurrence(nn.Module):
     def __init__(self):
         super().__init__()
@@ -206,7 +233,11 @@ def detached(model, x):
 
 @pytest.mark.parametrize(
     ("make", "call", "said"),
-    [(NoRecurrence, None, "no state"), (Model, detached, "reached nothing that the model returned")],
+    [
+        (NoRecurrence, None, "cannot be told"),
+        (Mixes, None, "cannot be told"),
+        (Model, detached, "reached nothing that the model returned"),
+    ],
 )
 def test_what_cannot_be_measured_is_one_warning_and_said_in_the_report(make, call, said):
     w, told = once(make(), call)

@@ -65,6 +65,12 @@ def _small_files(run: Run) -> Iterator[Checked]:
     vocabulary = _vocabulary(run)
     yield _checked("metrics.jsonl", lambda: _log(run.path / "metrics.jsonl", run.metrics, {"step"}))
     yield _checked("events.jsonl", lambda: _log(run.path / "events.jsonl", run.events, {"event", "time"}))
+    if settings and settings.task == "watched":  # somebody's own loop: no text, no slice and no checkpoint is kept
+        for name in ("nonfinite.json", "nonfinite.safetensors"):
+            if (run.path / name).exists():
+                yield _checked(name, lambda name=name: str(run.kept(name)) and "")  # type: ignore[misc]
+        yield _checked("report.json", lambda: _report(run, None))
+        return
     if settings and settings.task == "language":
         yield _checked("tokenizer.json", lambda: _tokenizer(run, settings, vocabulary))
     yield _checked("probe.safetensors", lambda: _probe(run, vocabulary))

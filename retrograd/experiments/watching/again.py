@@ -8,12 +8,13 @@ d is what is its own. Axes: T time, B batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from retrograd.errors import NotMeasured
+from retrograd.errors import NotMeasured, ShapeError
 from retrograd.experiments.watching.calls import Call, Link
 from retrograd.experiments.watching.nested import leaves
 from retrograd.trace import Trace, record
@@ -81,10 +82,28 @@ def _without_states(
         loss(m)
         return terms[0].product.reshape(*terms[0].output.shape[:2], -1).sum(2)
 
-    try:
-        return record(model, by_rows, dtype=dtype)
-    except NotMeasured:
-        return record(model, lambda m: by_rows(m).T, dtype=dtype)
+    for turned in (False, True):
+        with suppress(NotMeasured, ShapeError):
+            trace = record(model, (lambda m: by_rows(m).T) if turned else by_rows, dtype=dtype)
+            if _goes_one_way(trace):
+                return trace
+    raise NotMeasured(
+        "No recurrent layer shows a state, and in which axis of the output time would be cannot be told: there is none "
+        "along which nothing depends on what comes later."
+    )
+
+
+def _goes_one_way(trace: Trace) -> bool:
+    """Does each step depend on earlier steps, and none on later ones? Features that mix do not pass for time."""
+    middle, largest = (len(trace.losses) + 1) // 2, 0.0
+    for gradient in trace.gradients_at([trace.first_loss + 1, trace.first_loss + middle]):
+        for g, t in zip(gradient.abs(), (1, middle), strict=True):
+            here = trace.first_loss + t
+            later = float(g[here + 1 :].amax()) if here + 1 < len(g) else 0.0
+            if later > NOISE_ELSE * float(g.amax()):  # a convolution by Fourier transforms leaves rounding there
+                return False
+            largest = max(largest, float(g[:here].amax()) if t == middle else 0.0)
+    return largest > 0
 
 
 def again(calls: Sequence[Call]) -> Iterator[dict[str, Tensor]]:

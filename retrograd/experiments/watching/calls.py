@@ -68,6 +68,18 @@ class Call:
             raise NotMeasured("An argument of the model was written to after the forward pass, so that is lost.")
 
 
+class Deaf:
+    """What the hooks on a copy of a watched model are bound to: they do nothing, its own or those of `Calls`."""
+
+    _quiet = True
+
+    def _before(self, *_: Any) -> None:
+        pass
+
+    def _after(self, *_: Any) -> None:
+        pass
+
+
 class Calls:
     """Listens to a model's forward passes from one step of a training to the next."""
 
@@ -107,6 +119,10 @@ class Calls:
         for call in found:
             call.check(self.versions())
         return found
+
+    def __reduce__(self) -> tuple[type[Deaf], tuple[()]]:
+        """A copy of the model, or a pickle of it, takes the hooks along: they are of no training that is watched."""
+        return Deaf, ()
 
     @property
     def returned_loss(self) -> Tensor | None:

@@ -9,9 +9,7 @@ Nothing of the training is touched: its weights are the same to the last bit as 
 
 import math
 import time
-import warnings
 from array import array
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from retrograd.diagnosis import Finding, judge
-from retrograd.errors import NotMeasured, RetrogradError, UsageError
+from retrograd.errors import NotMeasured, UsageError
 from retrograd.experiments import logbook
 from retrograd.experiments.watching import kept
 from retrograd.experiments.watching.breakage import Broken, broken, seen
 from retrograd.experiments.watching.calls import Calls, unwrapped
+from retrograd.experiments.watching.guard import Guard, sentence
 from retrograd.experiments.watching.journal import begun
 from retrograd.experiments.watching.looking import looked
 from retrograd.measures import Clipping, clipping
@@ -37,12 +36,9 @@ SHARE = 0.02  # of the time, at most
 MEASURING = 0.5  # of that share is for measurements, or more where what is done in every step takes less than the rest
 LOGGED, APART = 10, 0.1  # a line of numbers each so many steps, and not before so many seconds
 DEAR = 4  # times a measurement: what the gradient by lag costs, before it was measured once
+SUPPOSED = "the length of the sequence"
 FEW = 32  # numbers that are read one by one faster than they are put together
 PATIENCE = 3  # measurements that may fail one after the other before no more are tried
-
-
-class RetrogradWarning(RuntimeWarning):
-    """Something about watching a training did not work; the training goes on."""
 
 
 class Watch:
@@ -67,7 +63,7 @@ class Watch:
         self._notes: tuple[str, ...] = ()  # on how it was measured
         self._kept: tuple[str, ...] = ()  # how what broke can be run again
         self._reason = ""  # why the last measurement was not had
-        self._failures, self._warned, self._closed = 0, False, False
+        self._failures, self._closed = 0, False
         self._began, self._logged = time.monotonic(), time.monotonic()
         self._each = 0.0  # seconds that went into what is done in every step
         self._spent, self._cost = 0.0, 0.0  # ... into all measurements, and into the last one
@@ -85,7 +81,7 @@ class Watch:
             clip_norm=clip_norm,
             optimizer=optimizer,
         )
-        self._guard = _Guard(self._failed)
+        self._guard = Guard()
         self._calls = Calls(model, self._guard)
         self._hook = optimizer.register_step_pre_hook(self._clipped) if optimizer else None
 
@@ -98,7 +94,7 @@ class Watch:
         if self._closed:
             return
         begin, spent = time.monotonic(), self._spent
-        self.index += 1
+        self.index = self._guard.step = self.index + 1
         with self._guard:
             norm = (self._log_norm() if self._early is None else self._early) - math.log(scale)
             self._early = None
@@ -135,7 +131,7 @@ class Watch:
         """All that is known by now."""
         return Report(
             title=type(unwrapped(self.model)).__name__,
-            subject=self._subject | ({"not measured": self._reason} if self._reason else {}),
+            subject=self._subject | self._need() | ({"not measured": self._reason} if self._reason else {}),
             measurements=dict(self.measurements),
             findings=self._findings(),
             figures=self._figures(),
@@ -207,7 +203,7 @@ class Watch:
             self._journal.write(self.report, seconds=self._seconds)
         except Exception as error:
             self._failures += 1
-            self._reason = _said(error)
+            self._reason = sentence(error)
             self._journal.event("not measured", step=self.index, reason=self._reason)
             raise
         finally:
@@ -286,7 +282,7 @@ class Watch:
                 measured.horizon,
                 measured.saturation,
                 need=self.need or int(self._subject["steps"] or 1),
-                assumed=None if self.need else "the length of the sequence",
+                assumed=None if self.need else SUPPOSED,
                 foreign=True,
                 window_adequacy=measured.window,
                 clipping=self.clipping,
@@ -299,6 +295,10 @@ class Watch:
             return (told, *found)
         return found
 
+    def _need(self) -> dict[str, str | int | float | None]:
+        asked = self.need or self._subject.get("steps")
+        return {"need": asked, "need is": "known" if self.need else f"assumed: {SUPPOSED}"} if asked else {}
+
     def _figures(self) -> dict[str, float]:
         cut = self.clipping
         _, median, _, largest = cut.log_norms or (None,) * 4
@@ -306,28 +306,6 @@ class Watch:
         shares = {"share of steps clipped": cut.share, "share of the norm left by clipping": cut.factor}
         told = {name: x if x is None else _exp(x) for name, x in norms.items()} | shares
         return {name: x for name, x in told.items() if x is not None}
-
-    def _failed(self, error: Exception) -> None:
-        if not self._warned:
-            self._warned = True
-            said = f"Watching failed at step {self.index}. {_said(error)} The training goes on; this is told once."
-            warnings.warn(said, RetrogradWarning, stacklevel=4)
-
-
-class _Guard:
-    """An error of our own is one warning, and never the training's. Entered in every step, so it is no generator."""
-
-    def __init__(self, failed: Callable[[Exception], None]) -> None:
-        self.failed = failed
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        if isinstance(error, Exception):
-            self.failed(error)
-            return True
-        return False
 
 
 def watch(
@@ -379,11 +357,6 @@ def _number(loss: Tensor | float) -> float:
     if isinstance(loss, Tensor):
         return float(loss.detach()) if loss.numel() == 1 else float(loss.detach().double().mean())
     return float(loss)
-
-
-def _said(error: Exception) -> str:
-    """As a sentence; errors of our own are one."""
-    return str(error) if isinstance(error, RetrogradError) else f"{type(error).__name__}: {error}".rstrip(": .") + "."
 
 
 def _exp(x: float) -> float:
