@@ -16,7 +16,7 @@ import retrograd as rg
 from benchmarks import results
 
 T, B, H = 200, 16, 128
-ROUNDS = 7
+ROUNDS = 3
 KINDS = {"RNN": (nn.RNN, nn.RNNCell), "LSTM": (nn.LSTM, nn.LSTMCell)}
 
 
