@@ -2,7 +2,7 @@
 
     step        forward and backward of the fused module, as in training
     diagnose    rg.diagnose with its defaults, and with all its measures
-    matrix      |dL_t/ds[k]| for all t and k, beside T calls of autograd on the cell unrolled by hand
+    matrix      |dL_t/ds[k]| for all t and k in float32, beside T calls of autograd on the cell unrolled by hand
 
 All in turn in one process; ratios of medians. At most 8 steps for the defaults, 100 for all, and a fifth of autograd.
 """
@@ -42,10 +42,10 @@ def _measured(kind: type[nn.RNNBase], cell: type[nn.RNNCellBase]) -> dict[str, o
     )
     slow = results.interleaved(
         {
-            "carry": lambda: rg.carry(rg.record(model, loss)),
+            "carry": lambda: rg.carry(rg.record(model, loss), precision=torch.float32),
             "autograd": lambda: _by_autograd(_unrolled(model, cell), x),
         },
-        rounds=1,
+        rounds=ROUNDS,
     )
     middle = {name: statistics.median(seconds) for name, seconds in (quick | slow).items()}
     return {

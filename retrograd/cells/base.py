@@ -57,6 +57,10 @@ class Local(ABC):
         They add up to it as vectors: two of them may point against each other.
         """
 
+    def to(self, dtype: torch.dtype) -> Self:
+        """In another precision, weights and all."""
+        return replace(self, **{f.name: getattr(self, f.name).to(dtype) for f in fields(self)})
+
     def __getitem__(self, t: int | slice | tuple[Tensor, Tensor]) -> Self:
         names = (f.name for f in fields(self) if not f.name.startswith("weight_"))
         return replace(self, **{name: getattr(self, name)[t] for name in names})

@@ -1,6 +1,7 @@
 """What enters a layer and is carried back by it adds up to autograd's total."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -64,6 +65,38 @@ def test_a_few_entries_are_rows_of_all():
     every, few = carry(trace, 0), carry(trace, 0, entries=[3, 14, 8])
     assert few.entries == (3, 8, 14)
     torch.testing.assert_close(few.log_norms, every.log_norms[[2, 7, 13]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale"),  # of W_hh
+    [(nn.RNN, 0.3), (nn.GRU, 0.3), (nn.LSTM, 0.3), (partial(nn.RNN, nonlinearity="relu"), 3.0)],
+    ids=["RNN", "GRU", "LSTM", "RNN that explodes"],
+)
+def test_float32_tells_the_same_however_small_or_large(kind, scale):
+    module, x = kind(X, H), torch.randn(400, B, X)
+    with torch.no_grad():
+        module.weight_hh_l0.mul_(scale)
+    trace = record(module, lambda m: m(x)[0].sum(-1))
+    exact, quick = carry(trace), carry(trace, precision=torch.float32)
+    assert exact.log_norms[exact.log_norms.isfinite()].abs().max() > 90  # float32 ends at 88
+    assert quick.log_norms.dtype == torch.float64
+    torch.testing.assert_close(quick.log_norms, exact.log_norms, rtol=0, atol=5e-4)
+
+
+def test_what_is_zero_or_not_finite_stays_so_and_leaves_the_others_alone():
+    """h' = relu(d h + x): dead where x is negative, and the second sequence's loss is NaN."""
+    cell, x = Elman(1, 1, activation="relu").double(), torch.ones(T, 3, 1).double()
+    with torch.no_grad():
+        for p in cell.parameters():
+            p.fill_(0.0)
+        cell.weight_ih.fill_(1.0), cell.weight_hh.fill_(1e-3)
+    x[5, 0] = -9.0
+    weight = torch.tensor([1.0, torch.nan, 1.0])
+    logs = carry(record(Stack([cell]), lambda m: m(x)[0].sum(-1) * weight), entries=[T]).log_norms[0]
+    assert logs[:6, 0].eq(-math.inf).all()
+    assert logs[6:, 0].isfinite().all()
+    assert logs[:, 1].isnan().all()
+    assert logs[:, 2].tolist() == pytest.approx([(T - k) * math.log(1e-3) for k in range(T + 1)])
 
 
 @pytest.mark.parametrize("entries", [[0], [15], []])
