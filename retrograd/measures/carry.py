@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from retrograd.errors import UsageError
-from retrograd.numerics import log_norm
+from retrograd.numerics import unit
 from retrograd.trace import LayerTrace, Trace
 
-NEAR, FAR = 1e-3, 1e3  # the lengths between which a gradient travels; outside of them it is brought back to one
+NEAR, FAR = 1e-12, 1e12  # the lengths between which a gradient travels: their squares are no more than float32 holds
 
 Back = Callable[[int, Tensor], Tensor]  # J[t]^T of a stack (E, B, S)
 
@@ -28,7 +28,7 @@ class Carry:
 
     log_norms: Tensor  # (E, T+1, B)
     entries: tuple[int, ...]  # the steps e, from 1
-    total: Tensor  # (T+1, B, S): sum over these entries of delta[e -> k]
+    total: Tensor  # (T+1, B, S): sum over these entries of delta[e -> k]; float32 may end on its way, as in autograd
     layer: str
 
 
@@ -49,7 +49,8 @@ def carry(
     if not steps or steps[0] < 1 or steps[-1] > len(it):
         raise UsageError(f"Entries are steps from 1 to {len(it)}, got {list(steps)}.")
     back, dtype = _back(it, precision)
-    log_norms, total = _carried(it.entering, steps, back, dtype)
+    entering = it.entering[[step - 1 for step in steps]]
+    log_norms, total = taken_back(back, entering, steps, length=len(it), dtype=dtype)
     return Carry(log_norms=log_norms, entries=tuple(steps), total=total.to(it.states), layer=it.name)
 
 
@@ -64,13 +65,15 @@ def _back(layer: LayerTrace, precision: torch.dtype | None) -> tuple[Back, torch
     return lambda t, delta: local[t - 1].pullback(delta)[0], precision
 
 
-def _carried(entering: Tensor, steps: Sequence[int], back: Back, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Take what enters at `steps` back together: ln |.| of each (E, T+1, B), and the sum of all (T+1, B, S).
+def taken_back(
+    back: Back, entering: Tensor, steps: Sequence[int], *, length: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """What enters at each of `steps` (E, B, S), taken back together: ln |.| (E, T+1, B), and their sum (T+1, B, S).
 
     The latest entry comes last, and others join to its left; behind them travels their sum.
     """
-    length, batch, size = entering.shape
-    units, logs = _unit(entering)
+    _, batch, size = entering.shape
+    units, logs = unit(entering)
     total = entering.new_zeros(length + 1, batch, size, dtype=dtype)
     delta, scale = total.new_zeros(len(steps) + 1, batch, size), logs.new_zeros(len(steps), batch)
     norms = total.new_zeros(len(steps), length + 1, batch)
@@ -81,21 +84,14 @@ def _carried(entering: Tensor, steps: Sequence[int], back: Back, dtype: torch.dt
             delta[first:] = back(k + 1, delta[first:])
         if first and k == steps[first - 1]:
             first -= 1
-            delta[first], scale[first] = units[k - 1], logs[k - 1]
-            delta[-1] += entering[k - 1]
+            delta[first], scale[first] = units[first], logs[first].nan_to_num(0, 0, 0)
+            delta[-1] += entering[first]
         rows = delta[first:-1]
         norms[first:, k] = torch.linalg.vector_norm(rows, dim=-1)
         low, high = norms[first:, k].aminmax()
         if not (low > NEAR and high < FAR):
-            rows[:], grown = _unit(rows)
+            rows[:], grown = unit(rows)
             norms[first:, k] = torch.linalg.vector_norm(rows, dim=-1)
-            scale[first:] += grown
+            scale[first:] += grown.nan_to_num(0, 0, 0)
         scales[first:, k], total[k] = scale[first:], delta[-1]
     return scales + norms.double().log(), total
-
-
-def _unit(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of length one, and ln of what they were divided by; those that are zero or not finite as they are."""
-    log = log_norm(rows)
-    grown = torch.where(log.isfinite(), log, 0.0)
-    return rows / grown.exp()[..., None], grown

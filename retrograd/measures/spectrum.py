@@ -1,6 +1,6 @@
-"""The recurrent weights' eigenvalues and largest singular value: of W_hh, or of each gate's block of it.
+"""The recurrent weights' eigenvalues and singular values: of W_hh, or of each gate's block of it.
 
-    W v = w v          radius = max |w|          sigma_max = max |W v| / |v|
+    W v = w v          radius = max |w|          W = U diag(sigma) V^T          sigma_max = max |W v| / |v|
 
 |w| < 1 decays and > 1 grows, a complex pair turns, a negative real alternates. The radius alone decides neither
 vanishing nor exploding.
@@ -23,7 +23,11 @@ class BlockSpectrum:
     gate: str  # "h" for a cell without gates, else "i", "f", "g", "o" or "r", "z", "n"
     eigenvalues: tuple[tuple[float, float], ...]  # (real, imaginary), the largest modulus first
     radius: float
-    sigma_max: float
+    singular_values: tuple[float, ...]  # the largest first
+
+    @property
+    def sigma_max(self) -> float:
+        return self.singular_values[0]
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def _of_layer(layer: LayerTrace, cell: Cell) -> LayerSpectrum:
 
 def _of_block(gate: str, W: Tensor) -> BlockSpectrum:
     if not W.isfinite().all():  # LAPACK refuses it
-        return BlockSpectrum(gate, ((math.nan, math.nan),) * len(W), math.nan, math.nan)
+        return BlockSpectrum(gate, ((math.nan, math.nan),) * len(W), math.nan, (math.nan,) * len(W))
     found = [(w.real, w.imag) for w in torch.linalg.eigvals(W).tolist()]
     ordered = sorted(found, key=lambda w: (-math.hypot(*w), -w[0], -w[1]))  # of equal moduli the largest real first
-    return BlockSpectrum(gate, tuple(ordered), math.hypot(*ordered[0]), float(torch.linalg.matrix_norm(W, 2)))
+    return BlockSpectrum(gate, tuple(ordered), math.hypot(*ordered[0]), tuple(torch.linalg.svdvals(W).tolist()))

@@ -31,7 +31,7 @@ from retrograd.measures import (
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(frozen=True)

@@ -219,12 +219,12 @@ TABLE = [
     ("report.json gone", gone("run/report.json"), "report run", 2, "has no report yet"),
     (
         "report.json of another version",
-        swap("run/report.json", '"schema": 3', '"schema": 9'),
+        swap("run/report.json", '"schema": 4', '"schema": 9'),
         "report run",
         2,
         "schema 9",
     ),
-    ("report.json is no report", put("run/report.json", '{"schema": 3}'), "report run", 2, "The report cannot be read"),
+    ("report.json is no report", put("run/report.json", '{"schema": 4}'), "report run", 2, "The report cannot be read"),
     ("report.json is no text", put("run/report.json", b"\xff"), "report run", 2, "is not UTF-8 text"),
     ("report.json is a list", put("run/report.json", "[]"), "runs compare run stopped", 2, "holds no JSON object"),
     # links

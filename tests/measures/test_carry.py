@@ -11,15 +11,10 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from retrograd.bptt.stack import Stack
 from retrograd.cells import GRU, LSTM, Elman
 from retrograd.errors import UsageError
-from retrograd.measures import MEASURES, carry
+from retrograd.measures import carry
 from retrograd.trace import record
 
 X, H, B, T = 3, 5, 4, 14
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
@@ -105,9 +100,3 @@ def test_an_entry_that_is_no_step_is_refused(entries):
     trace = record(nn.GRU(X, H), lambda m: m(x)[0].sum(-1))
     with pytest.raises(UsageError, match="from 1 to 14"):
         carry(trace, 0, entries=entries)
-
-
-def test_every_measure_has_a_name_and_says_what_it_is():
-    for name, measure in MEASURES.items():
-        assert measure.__name__ == name
-        assert measure.__doc__

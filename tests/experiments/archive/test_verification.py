@@ -109,7 +109,7 @@ SMALL = {
     "a probe of floats": ("probe.safetensors", probe(inputs=torch.Tensor.float), "must hold token ids"),
     "a probe of two shapes": ("probe.safetensors", probe(inputs=lambda x: x[:-1].contiguous()), "of one shape"),
     "half a report": ("report.json", lambda p: p.write_text(p.read_text()[:3000]), "not JSON"),
-    "another schema": ("report.json", lambda p: replace(p, '"schema": 3', '"schema": 1'), "has schema 1"),
+    "another schema": ("report.json", lambda p: replace(p, '"schema": 4', '"schema": 1'), "has schema 1"),
     "another's report": ("report.json", lambda p: replace(p, '"hidden": 16', '"hidden": 17'), "Its hidden is 17"),
     "no report": ("report.json", lambda p: p.unlink(), "though the run has finished"),
     "no pointer's JSON": ("checkpoints/latest.json", lambda p: p.write_text("{"), "cannot be read"),
