@@ -115,7 +115,7 @@ def _back(cell: Cell, x: Tensor, run: Run, d_outputs: Tensor, d_last: Tensor) ->
     d_p, d_a = [], []
     for t in range(T, 0, -1):
         G[t, :, :H] += d_outputs[t - 1]
-        G[t - 1], dp, da = cell.pullback(steps[t - 1], G[t])
+        G[t - 1], dp, da = steps[t - 1].pullback(G[t])
         d_p.append(dp)
         d_a.append(da)
     d_projection = torch.stack(d_p[::-1])

@@ -21,6 +21,7 @@ from retrograd.errors import UnknownName
 class Activation:
     function: Callable[[Tensor], Tensor]
     derivative: Callable[[Tensor], Tensor]  # y -> dy/dz
+    steepest: float  # the largest dy/dz
 
 
 def _identity(z: Tensor) -> Tensor:
@@ -40,10 +41,10 @@ def _sigmoid_slope(y: Tensor) -> Tensor:
 
 
 ACTIVATIONS = {
-    "tanh": Activation(torch.tanh, _tanh_slope),
-    "relu": Activation(torch.relu, _relu_slope),
-    "sigmoid": Activation(torch.sigmoid, _sigmoid_slope),
-    "identity": Activation(_identity, torch.ones_like),
+    "tanh": Activation(torch.tanh, _tanh_slope, 1.0),
+    "relu": Activation(torch.relu, _relu_slope, 1.0),
+    "sigmoid": Activation(torch.sigmoid, _sigmoid_slope, 0.25),
+    "identity": Activation(_identity, torch.ones_like, 1.0),
 }
 
 

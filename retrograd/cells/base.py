@@ -13,6 +13,7 @@ Names, shapes and gate order of the parameters are those of one layer of torch's
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Self
 
@@ -48,7 +49,11 @@ class Local(ABC):
 
     @abstractmethod
     def pullback(self, delta: Tensor) -> Gradients:
-        """J^T delta, for delta (..., B, S); see `Cell.pullback`."""
+        """A gradient at s' taken back: (at s (..., S), at p (..., G*H), at a (..., G*H)).
+
+        `delta` may be a stack (..., B, S) of gradients over one linearised step. Where p and a only ever meet
+        as p + a the last two are one and the same tensor. A cell without W_hh has an `a` of width 0.
+        """
 
     @abstractmethod
     def paths(self, delta: Tensor) -> dict[str, Tensor]:
@@ -62,8 +67,18 @@ class Local(ABC):
         return replace(self, **{f.name: getattr(self, f.name).to(dtype) for f in fields(self)})
 
     def __getitem__(self, t: int | slice | tuple[Tensor, Tensor]) -> Self:
-        names = (f.name for f in fields(self) if not f.name.startswith("weight_"))
-        return replace(self, **{name: getattr(self, name)[t] for name in names})
+        return replace(self, **{name: getattr(self, name)[t] for name in self._of_steps})
+
+    @staticmethod
+    def stacked(steps: Sequence["Local"]) -> "Local":
+        """Several of one cell as one, with a leading axis more."""
+        first = steps[0]
+        return replace(first, **{name: torch.stack([getattr(it, name) for it in steps]) for name in first._of_steps})
+
+    @property
+    def _of_steps(self) -> list[str]:
+        """The fields that are another at each step."""
+        return [f.name for f in fields(self) if not f.name.startswith("weight_")]
 
 
 class Cell(nn.Module, ABC):
@@ -134,19 +149,11 @@ class Cell(nn.Module, ABC):
         """The step from s linearised; with p and s (T, B, ...), all steps of a known trajectory at once."""
         raise NotMeasured(f"{type(self).__name__} gives no derivative in closed form; use the reference backend.")
 
-    def pullback(self, local: Local, delta: Tensor) -> Gradients:
-        """A gradient at s' taken back: (at s (..., S), at p (..., G*H), at a (..., G*H)).
-
-        `delta` may be a stack (..., B, S) of gradients over one linearised step. Where p and a only ever meet
-        as p + a the last two are one and the same tensor. A cell without W_hh has an `a` of width 0.
-        """
-        return local.pullback(delta)
-
     def jacobian(self, x: Tensor, s: Tensor) -> Tensor:
         """J = ds'/ds, (B, S, S): row i is the pullback of the i-th unit vector."""
         local = self.linearize(self.project(x), s)
         units = torch.eye(self.state_size, dtype=s.dtype, device=s.device).unsqueeze(1)
-        rows, _, _ = self.pullback(local, units.expand(-1, len(s), -1))
+        rows, _, _ = local.pullback(units.expand(-1, len(s), -1))
         return rows.transpose(0, 1)
 
     def extra_repr(self) -> str:

@@ -11,6 +11,7 @@ Back, from gradients dh and dc at h' and c':
     at h: W_hh^T dz          at c: dc * f
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,9 @@ from retrograd.cells.base import Cell, Gradients, Local
 
 
 @dataclass(frozen=True, eq=False)
-class LSTMLocal(Local):
+class MemoryLocal(Local):
+    """A step with a memory, whatever h' makes of the units m = o * tanh(c')."""
+
     i: Tensor
     f: Tensor
     g: Tensor
@@ -38,7 +41,7 @@ class LSTMLocal(Local):
     def derivatives(self) -> dict[str, Tensor]:
         """Those of the four blocks, and "c": that of the tanh between the memory and the output gate."""
         i, f, g, o = self.i, self.f, self.g, self.o
-        _, c = self.state.chunk(2, -1)
+        c = self.state[..., self.weight_hh.shape[1] :]
         return {"i": i * (1 - i), "f": f * (1 - f), "g": 1 - g**2, "o": o * (1 - o), "c": 1 - c.tanh() ** 2}
 
     def pullback(self, delta: Tensor) -> Gradients:
@@ -51,47 +54,73 @@ class LSTMLocal(Local):
         What comes down from h' through the output's tanh is in all but the output gate's.
         """
         dc, dz = self._inner(delta)
-        none = torch.zeros_like(dc)
-        through = {"memory": torch.cat([none, dc * self.f], -1)}
+        through = {"memory": torch.cat([dc.new_zeros(*dc.shape[:-1], self.weight_hh.shape[1]), dc * self.f], -1)}
         for gate, d, W in zip("ifgo", dz.chunk(4, -1), self.weight_hh.chunk(4), strict=True):
-            through[f"gate {gate}"] = torch.cat([d @ W, none], -1)
+            through[f"gate {gate}"] = torch.cat([d @ W, torch.zeros_like(dc)], -1)
         return through
 
     def _inner(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """What arrives at c' in all, and at the pre-activations z."""
+        dm, dc = self._parts(delta)
+        dc = torch.addcmul(dc, dm, self.to_c)
+        return dc, self.to_z * torch.cat([dc, dc, dc, dm], -1)
+
+    @abstractmethod
+    def _parts(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a gradient at [h'; c'] that at the units m and that at c'."""
+
+
+@dataclass(frozen=True, eq=False)
+class LSTMLocal(MemoryLocal):
+    def _parts(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         dh, dc = delta.chunk(2, -1)
-        dc = torch.addcmul(dc, dh, self.to_c)
-        return dc, self.to_z * torch.cat([dc, dc, dc, dh], -1)
+        return dh, dc
 
 
-class LSTM(Cell):
+class MemoryCell(Cell):
+    """A cell with the gates and the memory of an LSTM; what it puts out is made from its units m = o * tanh(c')."""
+
+    gates = ("i", "f", "g", "o")
+    has_memory = True
+    weight_hh: nn.Parameter
+
+    def recur(self, p: Tensor, s: Tensor) -> Tensor:
+        i, f, g, o, c = self._gates(p, s)
+        c = f * c + i * g
+        return torch.cat([self._put_out(o * c.tanh()), c], -1)
+
+    def _linearized(self, p: Tensor, s: Tensor) -> tuple[Tensor, ...]:
+        """The fields of a MemoryLocal."""
+        i, f, g, o, c = self._gates(p, s)
+        c_new = f * c + i * g
+        y = c_new.tanh()
+        state = torch.cat([self._put_out(o * y), c_new], -1)
+        to_z = torch.cat([g * i * (1 - i), c * f * (1 - f), i * (1 - g * g), y * o * (1 - o)], -1)
+        return state, i, f, g, o, o * (1 - y * y), to_z, self.weight_hh
+
+    def _gates(self, p: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """And the memory."""
+        h, c = s[..., : self.output_size], s[..., self.output_size :]
+        i, f, g, o = (p + F.linear(h, self.weight_hh, self.bias_hh)).chunk(4, -1)
+        return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid(), c
+
+    @abstractmethod
+    def _put_out(self, m: Tensor) -> Tensor:
+        """h' from the units."""
+
+
+class LSTM(MemoryCell):
     """`nn.LSTM`'s cell; the state is [h; c], (B, 2H).
 
     >>> LSTM(8, 16).step(torch.randn(4, 8), torch.zeros(4, 32)).shape
     torch.Size([4, 32])
     """
 
-    gates = ("i", "f", "g", "o")
-    has_memory = True
-    weight_hh: nn.Parameter
-
     def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True) -> None:
         super().__init__(input_size, hidden_size, bias=bias)
 
-    def recur(self, p: Tensor, s: Tensor) -> Tensor:
-        h, c = s.chunk(2, -1)
-        i, f, g, o = self._gates(p, h)
-        c = f * c + i * g
-        return torch.cat([o * c.tanh(), c], -1)
-
     def linearize(self, p: Tensor, s: Tensor) -> LSTMLocal:
-        h, c = s.chunk(2, -1)
-        i, f, g, o = self._gates(p, h)
-        c_new = f * c + i * g
-        y = c_new.tanh()
-        to_z = torch.cat([g * i * (1 - i), c * f * (1 - f), i * (1 - g * g), y * o * (1 - o)], -1)
-        return LSTMLocal(torch.cat([o * y, c_new], -1), i, f, g, o, o * (1 - y * y), to_z, self.weight_hh)
+        return LSTMLocal(*self._linearized(p, s))
 
-    def _gates(self, p: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        i, f, g, o = (p + F.linear(h, self.weight_hh, self.bias_hh)).chunk(4, -1)
-        return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+    def _put_out(self, m: Tensor) -> Tensor:
+        return m

@@ -31,16 +31,16 @@ def from_torch(module: nn.RNNBase) -> list[list[Cell]]:
     return _cells(module, {suffix: _shared(module, suffix) for suffix in _suffixes(module)})
 
 
-def constants(module: nn.RNNBase | nn.RNNCellBase, dtype: torch.dtype) -> list[list[Cell]]:
-    """The same cells on copies of the weights that the module computes with now, parametrised or not.
+def constants(module: nn.RNNBase | nn.RNNCellBase, named: dict[str, Tensor], dtype: torch.dtype) -> list[list[Cell]]:
+    """The same cells on copies of these weights, the `weights_in_use`; for reading alone.
 
-    For reading alone. An nn.RNNCell, nn.GRUCell or nn.LSTMCell is one layer in one direction.
+    An nn.RNNCell, nn.GRUCell or nn.LSTMCell is one layer in one direction.
     """
-    return _cells(module, {suffix: _copied(module, suffix, dtype) for suffix in _suffixes(module)})
+    return _cells(module, {suffix: _copied(named, suffix, dtype) for suffix in _suffixes(module)})
 
 
 def weights_in_use(module: nn.RNNBase | nn.RNNCellBase) -> dict[str, Tensor]:
-    """By name: for a fused module those that its forward hands to the kernel."""
+    """By name, parametrised or not: for a fused module those that its forward hands to the kernel."""
     if isinstance(module, nn.RNNCellBase):
         named = {name: getattr(module, name, None) for name in PARAMETERS}
     else:
@@ -76,8 +76,7 @@ def _shared(module: nn.RNNBase, suffix: str) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in found.items() if parameter is not None}
 
 
-def _copied(module: nn.RNNBase | nn.RNNCellBase, suffix: str, dtype: torch.dtype) -> dict[str, nn.Parameter]:
-    named = weights_in_use(module)
+def _copied(named: dict[str, Tensor], suffix: str, dtype: torch.dtype) -> dict[str, nn.Parameter]:
     return {
         name: nn.Parameter(named[name + suffix].detach().to(dtype, copy=True), requires_grad=False)
         for name in PARAMETERS

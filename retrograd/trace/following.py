@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from retrograd.trace.recording import Link, Moment, Recording, Trajectory
+from retrograd.trace.recording import Link, Moment, Recording, Trajectory, said
 
 
 class _Handed(NamedTuple):
@@ -70,7 +70,7 @@ class Following:
         return Link(cut=None if moments else self._cut(given))
 
     def _note_bridge(self, given: Sequence[Tensor | None]) -> None:
-        dtype = next(str(x.dtype).removeprefix("torch.") for x in given if x is not None)
+        dtype = next(said(x.dtype) for x in given if x is not None)
         if dtype != "float64":
             self.recording.note(
                 f"Between the calls of {self.name} the model changes its state, in {dtype}; norms under what that can "

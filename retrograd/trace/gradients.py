@@ -4,7 +4,7 @@ A finite loss knows nothing of what is not finite beside it: 0 * NaN on the way 
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -16,6 +16,8 @@ from retrograd.errors import NotMeasured
 from retrograd.numerics import flush_denormals
 from retrograd.trace.replay import Run
 
+AT_ONCE = 8  # losses that are taken back together
+
 
 def gradients_of(losses: Tensor, wells: Sequence[Tensor], runs: Sequence[Run]) -> tuple[Tensor, ...]:
     """d losses[a] / d well for each well, (A, ...); the graph is kept."""
@@ -26,16 +28,33 @@ def gradients_of(losses: Tensor, wells: Sequence[Tensor], runs: Sequence[Run]) -
             return torch.autograd.grad(losses, wells, weights, retain_graph=True, materialize_grads=True)
 
     each = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
-    with torch.enable_grad(), flush_denormals(False), warnings.catch_warnings():
+    with flush_denormals(False):
+        return each_of(back, each, at_once=AT_ONCE if len(each) > AT_ONCE else None)
+
+
+def batched_gradient(output: Tensor, well: Tensor, deltas: Tensor) -> Tensor:
+    """d <output, delta> / d well for each of a stack of deltas (A, ...); the graph is kept."""
+
+    def back(delta: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(output, well, delta, retain_graph=True, materialize_grads=True)
+
+    return each_of(back, deltas)[0]
+
+
+def each_of(
+    back: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor, *, at_once: int | None = None
+) -> tuple[Tensor, ...]:
+    """What `back` makes of each of the rows, stacked; so many of them together, or all."""
+    with torch.enable_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")  # of vmap; the numbers are the same
         try:
-            stacked: tuple[Tensor, ...] = torch.func.vmap(back, chunk_size=8 if len(each) > 8 else None)(each)
+            stacked: tuple[Tensor, ...] = torch.func.vmap(back, chunk_size=at_once)(rows)
         except CheckpointError as error:
             raise NotMeasured(
                 "The model runs a layer in torch.utils.checkpoint, which runs it anew on the way back. Switch that off."
             ) from error
         except RuntimeError:  # vmap cannot take something in the model's own backward
-            stacked = tuple(map(torch.stack, zip(*map(back, each), strict=True)))
+            stacked = tuple(map(torch.stack, zip(*map(back, rows), strict=True)))
     return stacked
 
 

@@ -6,7 +6,7 @@ A run is one node of the graph, so that the search ends there. It tells a layer 
 come from it) from one that follows another in time (its first state does).
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from torch import Tensor
@@ -25,7 +25,11 @@ class Lineage:
 
     def of(self, *tensors: Tensor | None) -> set[Any]:
         """The owners of the nearest runs; of none, the empty set."""
-        todo, seen = [x.grad_fn for x in tensors if x is not None], set()
+        return self.behind(x.grad_fn for x in tensors if x is not None)
+
+    def behind(self, nodes: Iterable[Any]) -> set[Any]:
+        """The same of what came by these nodes of the graph."""
+        todo, seen = list(nodes), set()
         found: set[Any] = set()
         while todo:
             node = todo.pop()

@@ -18,9 +18,10 @@ from torch.autograd.function import Function
 
 from retrograd.errors import NotMeasured
 from retrograd.trace.following import Following
+from retrograd.trace.gradients import batched_gradient
 from retrograd.trace.precision import Precision
-from retrograd.trace.recording import Link, Place, Recording, Trajectory
-from retrograd.trace.replay import Given, Run, Steps, batched_gradient
+from retrograd.trace.recording import Link, Place, Recording, Trajectory, said
+from retrograd.trace.replay import Given, Run, Steps
 from retrograd.trace.shapes import Shapes, as_rows
 from retrograd.trace.trees import Path, at, leaves, mapped
 
@@ -134,13 +135,14 @@ class Loop:
             call = dict(self.signature.bind(*args, **kwargs).arguments)
             given = [self._at(path, {"call": call}) for path in self.spec.before]
             link = self.following.link(given)
-            if torch.is_autocast_enabled(next(self.module.parameters(), torch.empty(0)).device.type):
-                self.recording.note(f"The steps of {self.name} were replayed in float64, outside of autocast.")
             with torch.enable_grad():
                 step = self._stepped(call, given, link)
                 trajectory, run = self._recorded(call, link, step)
-            pieces = [piece.to(self._own(call)) for piece in step.new.shapes.split(run.outputs[0])]
-            return self._handed_out(step, run, self.following.hand_out(trajectory, pieces), self._own(call))
+            own, dtype = self._own(call), step.joined.dtype
+            if dtype != own:  # in its own precision it runs as the model does
+                self.recording.outside_autocast(self.name, dtype, step.joined.device)
+            pieces = [piece.to(own) for piece in step.new.shapes.split(run.outputs[0])]
+            return self._handed_out(step, run, self.following.hand_out(trajectory, pieces), own)
 
     def _at(self, path: Path, tree: dict[str, Any]) -> Tensor | None:
         if path[0] != "self":
@@ -176,7 +178,7 @@ class Loop:
             self._alike = True
             return step
         self.recording.note(
-            f"{self.name} does not run in {_name(self._asked)} ({reason}), so its steps are those of its own "
+            f"{self.name} does not run in {said(self._asked)} ({reason}), so its steps are those of its own "
             "precision, and norms under 1e-38 are not told from zero."
         )
         self.precision = single
@@ -285,7 +287,3 @@ def _close(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(
         one.to(other.dtype), other, rtol=CLOSE, atol=CLOSE * float(other.detach().abs().max()), equal_nan=True
     )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -19,9 +19,7 @@ Arrangement = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # of a caller's st
 class Passage:
     """One module during one recording. `cells` gives its layers, in the precision of the record, as at each call."""
 
-    def __init__(
-        self, name: str, cells: Callable[[], Layers], recording: Recording, dtype: torch.dtype = torch.float64
-    ) -> None:
+    def __init__(self, name: str, cells: Callable[[], Layers], recording: Recording, dtype: torch.dtype) -> None:
         self.name, self._cells, self.recording, self.dtype = name, cells, recording, dtype
         self.following = Following(name, recording)
 
@@ -40,10 +38,9 @@ class Passage:
         `given` are the very tensors that the caller passed as initial state.
         """
         layers, recording = self._cells(), self.recording  # once a call: a weight may be computed anew each time
-        if torch.is_autocast_enabled(x.device.type):
-            recording.note(f"The steps of {self.name} were replayed in float64, outside of autocast.")
+        recording.outside_autocast(self.name, self.dtype, x.device)
         link = self.following.link(given) if all(len(cells) == 1 for cells in layers) else Link()
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
             self.trajectory = link.trajectory or recording.begin(self.name, _places(layers))
             starts = recording.forgotten(self.trajectory, x, starts)
             states = self._states(layers, link, given, arranged, batch=x.shape[1])

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from retrograd.trace.snapshot import refill
 from retrograd.trace.trees import leaves, mapped
 
 MADE = {torch.zeros, torch.ones, torch.empty, torch.full, torch.eye, torch.linspace, torch.tensor}
@@ -80,8 +81,7 @@ class Precision:
         new = mapped(now, lambda _, x: _cast(x, self.dtype, self.own) if changed(x) else copies[id(x)][0])
         if now is not put or not isinstance(value, list | dict):
             return new
-        value.clear()  # filled again, as somebody else may hold it
-        value.extend(new) if isinstance(value, list) else value.update(new)
+        refill(value, new)  # as somebody else may hold it
         return value
 
 

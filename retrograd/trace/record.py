@@ -30,9 +30,7 @@ from retrograd.trace.replay import TWICE
 from retrograd.trace.snapshot import untouched
 from retrograd.trace.trace import Trace, traced
 
-ALONE = (
-    threading.RLock()
-)  # one recording at a time: it exchanges the forwards of classes, and winds back random numbers
+ALONE = threading.RLock()  # a recording exchanges the forwards of classes, and winds back random numbers
 FUSED = (nn.RNN, nn.GRU, nn.LSTM)
 STEPWISE = (nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 Forward = Callable[..., Any]
@@ -60,7 +58,7 @@ def cells_of(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> dict[nn.M
     """The cells that somebody wrote, from one call of the loss; none, and no call, where there can be none."""
     if not may_hold_a_cell(model):
         return {}
-    with ALONE, untouched(model), torch.enable_grad(), eagerly(model):
+    with _measuring(model):
         return discover(model, loss)[0]
 
 
@@ -77,7 +75,7 @@ def record_with(
     With `forget`, every layer's state is zero again after so many steps, as if nothing had gone before.
     """
     recording = Recording(forget)
-    with ALONE, untouched(model), torch.enable_grad(), flush_denormals(False), eagerly(model) as compiled:
+    with _measuring(model) as compiled:
         if compiled:
             recording.note("torch.compile was set aside for the measurement: the model ran as it is written.")
         with _replayed(model, cells, recording, dtype):
@@ -88,6 +86,13 @@ def record_with(
     if not recording.trajectories:
         recording, losses = _by_inputs(model, loss, losses)
     return Trace(traced(recording, losses), losses, tuple(recording.notes))
+
+
+@contextmanager
+def _measuring(model: nn.Module) -> Iterator[bool]:
+    """Inside, one thread at a time may run the model, and leaves it as it was. Yields whether any was compiled."""
+    with ALONE, untouched(model), torch.enable_grad(), flush_denormals(False), eagerly(model) as compiled:
+        yield compiled
 
 
 def _called(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> Tensor:
@@ -104,7 +109,7 @@ def _by_inputs(model: nn.Module, loss: Callable[[nn.Module], Tensor], losses: Te
     if losses.dim():
         steps, batch = len(losses), losses.shape[1] if losses.dim() > 1 else 1
         for count in (steps, steps + 1):  # of a model that predicts the next step, the last is often left out
-            with untouched(model), torch.enable_grad(), flush_denormals(False), eagerly(model):
+            with _measuring(model):
                 recording, again = record_inputs(model, loss, count, batch)
             if recording.trajectories:
                 return recording, again
@@ -205,7 +210,7 @@ class _Weights:
         now = [(x, x._version) for x in named.values()]
         if len(now) != len(self.seen) or any(map(_differ, now, self.seen)):
             self._check(named)
-            self.seen, self.cells = now, constants(_bare(self.module, named), self.dtype)
+            self.seen, self.cells = now, constants(self.module, named, self.dtype)
         return self.cells
 
     def _check(self, named: dict[str, Tensor]) -> None:
@@ -215,15 +220,6 @@ class _Weights:
                     f"{name} of {self.name} is computed from the state of a recurrent layer, and a gradient that goes "
                     "back through a weight cannot be followed."
                 )
-
-
-def _bare(module: nn.RNNBase | nn.RNNCellBase, named: dict[str, Tensor]) -> nn.RNNBase | nn.RNNCellBase:
-    """The module with these weights: to ask for them again might compute others, as where each time draws a mask."""
-    kind = next(kind for kind in type(module).__mro__ if kind in (*FUSED, *STEPWISE))
-    bare = kind.__new__(kind)
-    assert isinstance(bare, nn.RNNBase | nn.RNNCellBase)
-    vars(bare).update(vars(module), _parameters=named)
-    return bare
 
 
 def _differ(one: tuple[Tensor, int], other: tuple[Tensor, int]) -> bool:

@@ -154,5 +154,15 @@ class Recording:
         fresh[step] = True
         return fresh
 
+    def outside_autocast(self, name: str, dtype: torch.dtype, device: torch.device) -> None:
+        """Say so where a layer's steps run in `dtype` though the model itself runs under autocast."""
+        if torch.is_autocast_enabled(device.type):
+            self.note(f"The steps of {name} were replayed in {said(dtype)}, outside of autocast.")
+
     def note(self, sentence: str) -> None:
         self.notes[sentence] = None
+
+
+def said(dtype: torch.dtype) -> str:
+    """As "float64"."""
+    return str(dtype).removeprefix("torch.")

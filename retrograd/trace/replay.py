@@ -7,7 +7,6 @@ The whole layer is one node of the autograd graph. Its backward is the recursion
 losses at once. Axes: A losses, T time, B batch, S state, P projection (blocks times hidden size).
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,7 +125,7 @@ class Tape(Steps):
         holds a NaN: 0 * NaN is NaN.
         """
         step, count = self.steps[t], delta.shape[-2]
-        before, p, _ = self.cell.pullback(step if count == len(step.state) else step[:count], delta)
+        before, p, _ = (step if count == len(step.state) else step[:count]).pullback(delta)
         if not self.finite:
             some = delta.ne(0).any(-1, keepdim=True)
             before, p = torch.where(some, before, 0.0), torch.where(some, p, 0.0)
@@ -182,10 +181,10 @@ def run(
     inputs: Tensor,
     state: Tensor,
     *,
-    starts: Tensor | None = None,
-    live: Tensor | None = None,
-    follows: bool = True,
-    given: Given | None = None,
+    starts: Tensor | None,
+    live: Tensor | None,
+    follows: bool,
+    given: Given | None,
 ) -> Run:
     """Run `cell` over inputs (T, B, X) from state (B, S); the cell's own weights are taken as constants.
 
@@ -249,22 +248,6 @@ class _Recursion(Function):
         )
         gradients = _Recursion.apply(tape, wanted, *stacked)  # type: ignore[no-untyped-call]
         return gradients, (0, 0 if wanted else None, 0)
-
-
-def batched_gradient(output: Tensor, well: Tensor, deltas: Tensor) -> Tensor:
-    """d <output, delta> / d well for each of a stack of deltas (A, ...); the graph is kept."""
-
-    def back(delta: Tensor) -> Tensor:
-        (found,) = torch.autograd.grad(output, well, delta, retain_graph=True, materialize_grads=True)
-        return found
-
-    with torch.enable_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "There is a performance drop")  # of vmap; the numbers are the same
-        try:
-            stacked: Tensor = torch.func.vmap(back)(deltas)
-        except RuntimeError:  # vmap cannot take something in the model's own backward
-            stacked = torch.stack([back(delta) for delta in deltas])
-    return stacked
 
 
 def entered(outputs: Tensor, final: Tensor) -> Tensor:

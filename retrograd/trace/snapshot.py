@@ -23,7 +23,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """Restore on the way out, also when something raises, all that the block changed in `model` or drew at random."""
     modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
     scripted = [module for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
-    found = [_Found(module) for module in modules]
+    found = [Attributes(module) for module in modules]
     weights = [_Weight(p) for p in model.parameters()]
     weights += [_Weight(b, silent=True) for module in scripted for b in module.buffers(recurse=False)]
     python, arrays = random.getstate(), numpy.random.get_state()
@@ -63,7 +63,7 @@ class _Weight:
                     x.copy_(value)
 
 
-class _Found:
+class Attributes:
     """A module's attributes, and the contents of those that are dicts (its buffers and hooks are), lists or sets."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -77,10 +77,10 @@ class _Found:
         attributes.clear()
         attributes.update(self.attributes)
         for box, content in self.contents:
-            _refill(box, content)
+            refill(box, content)
 
 
-def _refill(box: Any, content: Any) -> None:
+def refill(box: Any, content: Any) -> None:
     box.clear()
     if isinstance(box, list):
         box.extend(content)

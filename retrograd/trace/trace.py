@@ -7,7 +7,7 @@ the order in which it is computed: its s[1] is the state after reading the last 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -15,9 +15,10 @@ from torch import Tensor
 
 from retrograd.cells import Cell, Local
 from retrograd.errors import NotMeasured, ShapeError
-from retrograd.trace.gradients import gradients_of
-from retrograd.trace.recording import Recording, Trajectory
-from retrograd.trace.replay import Given, Run, batched_gradient, entered
+from retrograd.trace.gradients import batched_gradient, gradients_of
+from retrograd.trace.inputs import NoSteps
+from retrograd.trace.recording import Recording
+from retrograd.trace.replay import Given, Run, entered
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,7 @@ class LayerTrace:
     """One recurrent layer in one direction. `total` and `entering` cost a backward pass when first read."""
 
     name: str  # "encoder.l0", "encoder.l0.reverse"; a second, separate pass is "encoder.l0 (2)"
+    module: str  # "encoder"; in a second pass "encoder (2)"
     kind: str  # the cell's class: "LSTM"
     reverse: bool  # does it run from the last input to the first?
     has_memory: bool  # does its state hold more than what it puts out?
@@ -32,8 +34,8 @@ class LayerTrace:
     first: int  # the first state whose gradient is its own: 1 where there is no s[0], or it is an earlier layer's last
     runs: tuple[Run, ...] = field(repr=False)
     loss: Tensor = field(repr=False)  # the summed loss, live
-    ends: int = 0  # the last step on the clock of all that hangs together with it
-    mixed: bool = False  # does the model mix what a call gave with older states before the next? Then that is the state
+    ends: int  # the last step on the clock of all that hangs together with it
+    mixed: bool  # does the model mix what a call gave with older states before the next? Then that is the state
 
     def __len__(self) -> int:
         return sum(len(run.inputs) for run in self.runs)
@@ -63,6 +65,22 @@ class LayerTrace:
         return found
 
     @cached_property
+    def before(self) -> Tensor:
+        """(T, B, S): the state from which each step sets out."""
+        states = torch.cat([run.states[:-1] for run in self.runs])
+        return states if self.starts is None else torch.where(self.starts[..., None], 0.0, states)
+
+    @property
+    def has_states(self) -> bool:
+        """Are these states? Otherwise the layer shows none, and the inputs of its steps are in their place."""
+        return not isinstance(self.runs[0].steps, NoSteps)
+
+    @property
+    def bridged(self) -> bool:
+        """Does the model change the state between two calls of the layer, so that it is not the cell's alone?"""
+        return any(run.given is not None for run in self.runs)
+
+    @cached_property
     def starts(self) -> Tensor | None:
         """(T, B): where a new document begins, and the step sets out from zero; None where none does."""
         return self._joined([run.steps.starts for run in self.runs], empty=False)
@@ -81,8 +99,9 @@ class LayerTrace:
             state, deltas = given.state, delta.reshape(-1, *delta.shape[-2:])
             return read([batched_gradient(state, well, deltas) for well in wells]).reshape(delta.shape)
         before = self.runs[number].steps.back(within, delta)
-        bridged = not within and self.runs[number].given is not None and t - 1 not in self._given
-        return self._over_the_bridge(number, before) if bridged else before
+        if within or self.runs[number].given is None or t - 1 in self._given:
+            return before
+        return self._over_the_bridge(number, before)
 
     @cached_property
     def _steps(self) -> list[tuple[int, int]]:
@@ -119,9 +138,7 @@ class LayerTrace:
         """
         if self.cell is None:
             raise NotMeasured(f"The equation of {self.name} ({self.kind}) is not known, so it has no gates to show.")
-        steps = [step for run in self.runs for step in run.steps.linearized]
-        names = [f.name for f in fields(steps[0]) if not f.name.startswith("weight_")]
-        return replace(steps[0], **{name: torch.stack([getattr(step, name) for step in steps]) for name in names})
+        return Local.stacked([step for run in self.runs for step in run.steps.linearized])
 
     @cached_property
     def entering(self) -> Tensor:
@@ -208,9 +225,23 @@ def traced(recording: Recording, losses: Tensor) -> tuple[LayerTrace, ...]:
         for place, runs in zip(trajectory.places, zip(*trajectory.passes, strict=True), strict=True):
             full = f"{trajectory.name}.{place.name}" if place.name else trajectory.name
             taken[full] = taken.get(full, 0) + 1
-            name = f"{full} ({taken[full]})" if taken[full] > 1 else full
-            clock = (begins[trajectory], ends[trajectory])
-            layers.append(_layer(trajectory, name, runs, loss, reverse=place.reverse, clock=clock))
+            number = f" ({taken[full]})" if taken[full] > 1 else ""
+            cell = runs[0].cell
+            layers.append(
+                LayerTrace(
+                    name=full + number,
+                    module=trajectory.name + number,
+                    kind=cell.kind if cell else trajectory.kind,
+                    reverse=place.reverse,
+                    has_memory=cell.has_memory if cell else trajectory.has_memory,
+                    begins=begins[trajectory],
+                    first=int(not trajectory.started or bool(trajectory.after) or trajectory.mixed),
+                    runs=runs,
+                    loss=loss,
+                    ends=ends[trajectory],
+                    mixed=trajectory.mixed,
+                )
+            )
     return _directed(layers, losses)
 
 
@@ -219,49 +250,44 @@ def _directed(layers: Sequence[LayerTrace], losses: Tensor) -> tuple[LayerTrace,
 
     Of a layer that runs against the losses' time, the first of these depends on more states than the last.
     """
-    asked = losses.detach().reshape(len(losses), -1).ne(0).any(1).nonzero().flatten().tolist() if losses.dim() else []
-    if len(asked) < 2:
+    numbers = asked(losses) if losses.dim() else []
+    if len(numbers) < 2:
         return tuple(layers)
-    early = _reached(layers, losses, asked[0])
-    if all(latest <= asked[0] + 1 for latest in early):
+    (early,) = _reached(layers, losses, numbers[:1])
+    if all(latest <= numbers[0] + 1 for latest in early):
         return tuple(layers)
-    late = _reached(layers, losses, asked[-1])
+    (late,) = _reached(layers, losses, numbers[-1:])
     return tuple(
         replace(layer, reverse=layer.reverse or 0 < last < first)
         for layer, first, last in zip(layers, early, late, strict=True)
     )
 
 
-def _reached(layers: Sequence[LayerTrace], losses: Tensor, number: int) -> list[int]:
-    """Of each layer, the latest state that has a gradient of one of the losses; 0 where none has."""
+def asked(losses: Tensor) -> list[int]:
+    """The numbers of the losses (T, B) or (T,) that are not exactly 0, as a masked one is, from 0."""
+    some: list[int] = losses.detach().reshape(len(losses), -1).ne(0).any(1).nonzero().flatten().tolist()
+    return some
+
+
+def _reached(layers: Sequence[LayerTrace], losses: Tensor, numbers: Sequence[int]) -> list[list[int]]:
+    """Of each of the losses with these numbers, the latest state of each layer that has a gradient of it."""
     with torch.enable_grad():
-        loss = losses[number].sum()[None]
-    runs = [run for layer in layers for run in layer.runs]
-    gradients = iter(gradients_of(loss, [run.probe for run in runs], runs))
-    found = []
-    for layer in layers:
-        pieces = [next(gradients)[0].ne(0).flatten(1).any(1) for _ in layer.runs]
-        some = torch.cat([pieces[0], *(piece[1:] for piece in pieces[1:])]).nonzero()
-        found.append(int(some[-1]) if len(some) else 0)
-    return found
+        chosen = losses.reshape(len(losses), -1).sum(1)[list(numbers)]
+    gradients = _at_every_state(layers, chosen)
+    return [[_latest(found[i]) for found in gradients] for i in range(len(chosen))]
 
 
-def _layer(
-    trajectory: Trajectory, name: str, runs: tuple[Run, ...], loss: Tensor, *, reverse: bool, clock: tuple[int, int]
-) -> LayerTrace:
-    cell = runs[0].cell
-    return LayerTrace(
-        name=name,
-        kind=cell.kind if cell else trajectory.kind,
-        reverse=reverse,
-        has_memory=cell.has_memory if cell else trajectory.has_memory,
-        begins=clock[0],
-        first=int(not trajectory.started or bool(trajectory.after) or trajectory.mixed),
-        runs=runs,
-        loss=loss,
-        ends=clock[1],
-        mixed=trajectory.mixed,
-    )
+def _at_every_state(layers: Sequence[LayerTrace], losses: Tensor) -> tuple[Tensor, ...]:
+    """d losses[a] / ds[k] of each layer for every k, (A, T+1, B, S)."""
+    runs, wells = [run for layer in layers for run in layer.runs], [layer.wells for layer in layers]
+    gradients = iter(gradients_of(losses, [well for some in wells for well in some], runs))
+    return tuple(layer.join([next(gradients) for _ in some]) for layer, some in zip(layers, wells, strict=True))
+
+
+def _latest(gradient: Tensor) -> int:
+    """The last k at which a gradient (T+1, B, S) is not 0; -1 where it is everywhere."""
+    some = gradient.ne(0).flatten(1).any(1).nonzero()
+    return int(some[-1]) if len(some) else -1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -276,6 +302,7 @@ class Trace:
     layers: tuple[LayerTrace, ...]
     losses: Tensor  # (T, B) or (T,), or a single number; live
     notes: tuple[str, ...] = ()  # what a reader should know of how it was recorded
+    _known: dict[int, tuple[Tensor, ...]] = field(default_factory=dict, init=False)  # the gradients asked for last
 
     def __repr__(self) -> str:
         return f"Trace of {', '.join(f'{layer.name} ({len(layer)} steps)' for layer in self.layers)}"
@@ -299,13 +326,17 @@ class Trace:
         count, length = len(self.losses), len(self)
         if count == length:
             return 0
-        asked = self.losses.detach().flatten(1).ne(0).any(1) if self.losses.dim() > 1 else self.losses.detach().ne(0)
-        numbers = asked.nonzero().flatten().tolist() or [0]
-        ends = [numbers[0], numbers[-1]]
-        latest = [_latest(self.layers, [g[i] for g in self._gradients_of(ends)]) for i in range(2)]
-        if latest[1] - latest[0] != ends[1] - ends[0] or not 0 <= latest[0] - ends[0] - 1 <= length - count:
+        numbers = asked(self.losses) or [0]
+        first, last = numbers[0], numbers[-1]
+        early, late = map(self._step, _reached(self.layers, self.losses, [first, last]))
+        if late - early != last - first or not 0 <= early - first - 1 <= length - count:
             raise ShapeError(self._misfit())
-        return int(latest[0] - ends[0] - 1)
+        return early - first - 1
+
+    def _step(self, latest: Sequence[int]) -> int:
+        """On the common clock, the last of the latest states of the layers that run forwards."""
+        pairs = zip(self.layers, latest, strict=True)
+        return max((layer.begins + k for layer, k in pairs if k >= 0 and not layer.reverse), default=0)
 
     def _misfit(self) -> str:
         shape, length = tuple(self.losses.shape), len(self)
@@ -322,7 +353,9 @@ class Trace:
 
         A single loss is taken to be that of the last step.
         """
-        return tuple(gradients[0] for gradients in self.gradients_at([t]))
+        if t not in self._known:
+            self.gradients_at([t])
+        return self._known[t]
 
     def gradients_at(self, steps: Sequence[int], *, sequences: int | None = None) -> tuple[Tensor, ...]:
         """`gradients` for several t in one pass: (A, T+1, B, S) of each layer, T that layer's own steps.
@@ -335,30 +368,23 @@ class Trace:
                     f"The loss is a single number, so it has one gradient, counted from step {len(self)}; asked for "
                     f"{list(steps)}. Return the losses of all steps, (time, batch), to tell them apart."
                 )
-            return self._gradients_of([0])
+            return self._keep(steps, self._gradients_of([0]))
         first, last = self.first_loss + 1, self.first_loss + len(self.losses)
         for t in steps:
             if not first <= t <= last:
                 raise NotMeasured(f"There are losses for the steps {first} to {last}, none for {t}.")
-        return self._gradients_of([t - first for t in steps], sequences)
+        gradients = self._gradients_of([t - first for t in steps], sequences)
+        return gradients if sequences or not steps else self._keep(steps, gradients)
+
+    def _keep(self, steps: Sequence[int], gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Those of the last of the steps, for who asks next: a backward pass is half of what a look costs."""
+        self._known.clear()
+        self._known[steps[-1]] = tuple(found[-1].clone() for found in gradients)
+        return gradients
 
     def _gradients_of(self, numbers: Sequence[int], sequences: int | None = None) -> tuple[Tensor, ...]:
         """Of the losses with these numbers, from 0."""
         with torch.enable_grad():
             losses = self.losses.reshape(len(self.losses) if self.per_step else 1, -1)
             losses = losses[:, :sequences].sum(1)[list(numbers)]
-        runs, wells = [run for layer in self.layers for run in layer.runs], [layer.wells for layer in self.layers]
-        gradients = iter(gradients_of(losses, [well for some in wells for well in some], runs))
-        return tuple(
-            layer.join([next(gradients) for _ in some]) for layer, some in zip(self.layers, wells, strict=True)
-        )
-
-
-def _latest(layers: Sequence[LayerTrace], gradients: Sequence[Tensor]) -> int:
-    """The latest step, on the common clock, at whose state one of the layers has a gradient (T+1, B, S)."""
-    found = [0]
-    for layer, gradient in zip(layers, gradients, strict=True):
-        some = gradient.ne(0).flatten(1).any(1).nonzero()
-        if len(some) and not layer.reverse:
-            found.append(layer.begins + int(some[-1]))
-    return max(found)
+        return _at_every_state(self.layers, losses)

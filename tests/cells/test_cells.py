@@ -85,7 +85,7 @@ class TestEveryCell:
         expected = dict(zip(wanted, torch.autograd.grad(new, list(wanted.values()), delta), strict=True))
         with torch.no_grad():
             local = cell.linearize(p, s)
-            ds, dp, da = cell.pullback(local, delta)
+            ds, dp, da = local.pullback(delta)
         torch.testing.assert_close(local.state, new, **EXACT)
         torch.testing.assert_close(ds, expected["s"], **EXACT)
         torch.testing.assert_close(dp, expected["p"], **EXACT)
@@ -99,10 +99,10 @@ class TestEveryCell:
         x, s = point(cell)
         local = cell.linearize(cell.project(x[0]), s)
         deltas = torch.randn(2, 3, B, cell.state_size, dtype=s.dtype)
-        stacked = cell.pullback(local, deltas)
+        stacked = local.pullback(deltas)
         for i in range(2):
             for j in range(3):
-                each = cell.pullback(local, deltas[i, j])
+                each = local.pullback(deltas[i, j])
                 for whole, one in zip(stacked, each, strict=True):
                     torch.testing.assert_close(whole[i, j], one, **EXACT)
 
@@ -114,7 +114,7 @@ class TestEveryCell:
         paths = local.paths(delta)
         assert all(piece.shape == delta.shape for piece in paths.values())
         assert all(piece.ne(0).any() for piece in paths.values())
-        torch.testing.assert_close(sum(paths.values()), cell.pullback(local, delta)[0], **EXACT)
+        torch.testing.assert_close(sum(paths.values()), local.pullback(delta)[0], **EXACT)
 
     def test_all_steps_linearised_at_once_are_each_step_linearised(self, form):
         cell = cell_of(form)

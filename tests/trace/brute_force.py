@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from tests.oracles import STEPS
 
+FUSED = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 TEXTBOOK = {nn.RNN: "elman", nn.GRU: "gru", nn.LSTM: "lstm"}
 
 

@@ -1,12 +1,13 @@
 """Cells as people write them, and the loop that calls one once a step."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from tests.trace.probing import unmarked
 
-X, H, B, T = 3, 4, 2, 5
+X, H, B, T = 3, 4, 2, 6
 
 
 def inputs(*shape, dtype=torch.float64):
@@ -22,10 +23,12 @@ def step_losses(outputs):
 class Holder(nn.Module):
     """A model that is more than its cell."""
 
-    def __init__(self, cell, *, head=None):
+    def __init__(self, cell, *, head=None, **parts):
         super().__init__()
         self.cell = cell
         self.head = head or nn.Identity()
+        for name, part in parts.items():
+            setattr(self, name, part)
 
 
 NORM = nn.LayerNorm(H, elementwise_affine=False)
@@ -93,6 +96,13 @@ class InDict(Peephole):
     def forward(self, given):
         h, c = self.step(given["x"], *given["state"])
         return {"out": h, "state": [h, c]}
+
+
+class Sums(nn.Linear):
+    """All steps at once: no state is to be seen."""
+
+    def forward(self, x):
+        return super().forward(x).cumsum(0)
 
 
 def plain(m, x, state):
@@ -172,6 +182,7 @@ class PassesOn(Residual):
 
 
 KINDS = {"torch's": lambda: nn.GRUCell(X, H), "own": Plain}
+both = pytest.mark.parametrize("cell", KINDS)
 START = torch.linspace(-1, 1, B * H).view(B, H).double()
 
 

@@ -11,22 +11,8 @@ from retrograd.errors import NotMeasured, ShapeError
 from retrograd.measures import reach
 from retrograd.measures.joined import joined_layers, left_out
 from retrograd.trace import record
+from tests.trace.cells_in_loops import B, H, T, X, inputs, step_losses
 from tests.trace.probing import Probes, check, ran, unmarked
-
-X, H, B, T = 3, 4, 2, 6
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
-def inputs(*shape):
-    return torch.randn(*shape).double()
-
-
-def step_losses(outputs):
-    return (outputs @ torch.linspace(-1, 1, outputs.shape[-1]).double() - 0.3).square()
 
 
 def clock(trace):
@@ -188,6 +174,16 @@ def test_fewer_losses_than_steps_are_those_of_the_states_that_they_depend_on(whi
     assert check(nn.LSTM(X, H).double(), loss, Probes()).first_loss == first
 
 
+def test_losses_of_an_encoder_are_of_its_steps_also_where_a_decoder_goes_on_after_it(x):
+    def loss(m):
+        outputs, last = m.encoder(x)
+        m.decoder(x, last)
+        return step_losses(outputs)
+
+    trace = record(Pair().double(), loss)
+    assert (len(trace.losses), len(trace), trace.first_loss) == (T, 2 * T, 0)
+
+
 def test_losses_that_belong_to_no_step_are_refused():
     x = inputs(T, B, X)
     with pytest.raises(ShapeError, match=r"one for each of 6 steps, got \(3, 2\)"):
@@ -209,9 +205,7 @@ def test_two_texts_of_different_lengths_and_one_loss_are_counted_from_the_end():
     joined = joined_layers(trace)
     assert (joined.begins, joined.length) == ((3, 0), T + 3)
     norms = reach(trace).log_norms.exp()[0]
-    expected = sum(
-        layer.total.flip(0)[: T + 4].norm(dim=-1).square() for layer in [trace.layers[1]]
-    )  # the longer one goes back to the start
+    expected = trace.layers[1].total.flip(0).norm(dim=-1).square()  # the longer one goes back to the start
     expected[: T + 1] += trace.layers[0].total.flip(0).norm(dim=-1).square()
     torch.testing.assert_close(norms, expected.sqrt(), rtol=1e-9, atol=0)
 

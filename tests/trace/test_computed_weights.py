@@ -14,27 +14,13 @@ from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_no
 
 from retrograd.errors import NotMeasured
 from retrograd.trace import record
+from tests.trace.brute_force import FUSED
+from tests.trace.cells_in_loops import B, H, Holder, Plain, T, X, step_losses
 from tests.trace.probing import KINDS, Probes, check, ran, unmarked
 
-X, H, B, T = 3, 4, 2, 6
-FUSED = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 PARAMETRISED = {"weight norm": weight_norm, "orthogonal": orthogonal, "spectral norm": spectral_norm}
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # of torch itself
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def x():
-    return torch.randn(T, B, X).double()
-
-
-def step_losses(outputs):
-    return (outputs @ torch.linspace(-1, 1, outputs.shape[-1], dtype=outputs.dtype) - 0.3).square()
 
 
 def losses_of(x, module=lambda m: m):
@@ -266,14 +252,6 @@ def test_under_autocast_the_steps_run_in_float64_and_it_is_said(x):
 
 
 def test_a_cell_of_ones_own_under_autocast_is_said_to_run_outside_of_it(x):
-    class Cell(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.W, self.U = nn.Linear(X, H), nn.Linear(H, H)
-
-        def forward(self, x, h):
-            return torch.tanh(self.W(x) + self.U(h))
-
     def loss(m):
         h, outputs = torch.zeros(B, H), []
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -282,6 +260,40 @@ def test_a_cell_of_ones_own_under_autocast_is_said_to_run_outside_of_it(x):
                 outputs.append(h.float())
         return step_losses(torch.stack(outputs))
 
-    trace = record(nn.ModuleList([Cell()]), loss)
+    trace = record(nn.ModuleList([Plain()]), loss)
     assert "The steps of 0 were replayed in float64, outside of autocast." in trace.notes
     assert trace.layers[0].states.dtype == torch.float64
+
+
+def test_a_record_in_float32_is_outside_of_autocast_too(x):
+    module, x = nn.LSTM(X, H), x.float()
+
+    def loss(m):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return step_losses(m(x)[0].float())
+
+    trace = record(module, loss, dtype=torch.float32)
+    assert trace.notes == ("The steps of lstm were replayed in float32, outside of autocast.",)
+    exact = record(module, lambda m: step_losses(m(x)[0]), dtype=torch.float32)
+    assert torch.equal(trace.layers[0].states, exact.layers[0].states)
+
+
+def test_a_cell_that_runs_in_its_own_precision_is_not_said_to_be_outside_of_autocast(x):
+    class Single(Plain):
+        def forward(self, x, h):
+            assert h.dtype is torch.float32
+            return super().forward(x, h).float()
+
+    def loss(m):
+        h, outputs = torch.zeros(B, H), []
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            for x_t in x.float():
+                h = m.cell(x_t, h)
+                outputs.append(h)
+        return step_losses(torch.stack(outputs))
+
+    model = Holder(Single())
+    trace = record(model, loss)
+    (note,) = trace.notes
+    assert "its own precision" in note
+    torch.testing.assert_close(trace.losses, loss(model), rtol=1e-6, atol=1e-7)

@@ -9,17 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from retrograd.errors import NotMeasured, UsageError
-from retrograd.trace import cells_of, discovery, record, register
+from retrograd.trace import cells_of, record
+from tests.trace.cells_in_loops import Holder
 from tests.trace.probing import Probes, check, unmarked
 
 X, H, B, T = 4, 4, 3, 5  # as many inputs as units: nothing is told by its shape
-
-
-@pytest.fixture(autouse=True)
-def seeded(monkeypatch):
-    torch.manual_seed(0)
-    monkeypatch.setattr(discovery, "REGISTERED", dict(discovery.REGISTERED))
 
 
 class Cell(nn.Module):
@@ -45,14 +39,6 @@ class Block(nn.Module):
 class Attention(nn.Module):
     def forward(self, query, memory):
         return torch.einsum("tb,tbh->bh", torch.einsum("tbh,bh->tb", memory, query).softmax(0), memory)
-
-
-class Model(nn.Module):
-    def __init__(self, cell=None, **parts):
-        super().__init__()
-        self.cell = cell or Cell()
-        for name, part in parts.items():
-            setattr(self, name, part)
 
 
 def found(model, loss):
@@ -103,8 +89,8 @@ LOOPS = {  # the parts beside the cell, and the step
 @pytest.mark.parametrize("name", LOOPS)
 def test_of_what_goes_round_in_a_loop_the_cell_alone_is_found(name):
     parts, step = LOOPS[name]
-    assert found(Model(**parts), over(step)) == ["cell"]
-    torchs = Model(nn.GRUCell(X, H), **parts)
+    assert found(Holder(Cell(), **parts), over(step)) == ["cell"]
+    torchs = Holder(nn.GRUCell(X, H), **parts)
     assert found(torchs, over(step)) == []
     assert {layer.name for layer in record(torchs, over(step)).layers} == {"cell.l0"}
 
@@ -146,7 +132,7 @@ NO_LOOPS = {
 @pytest.mark.parametrize("name", NO_LOOPS)
 def test_what_is_called_again_and_again_without_a_state_is_no_cell(name):
     block, called = NO_LOOPS[name]
-    model, x = Model(nn.GRU(X, H), block=block), torch.randn(T, B, X)
+    model, x = Holder(nn.GRU(X, H), block=block), torch.randn(T, B, X)
     assert found(model, lambda m: called(m, m.cell(x)[0]).square().sum()) == []
 
 
@@ -160,7 +146,7 @@ def test_a_cell_that_ends_in_a_module_of_torchs_is_a_cell():
             return self.norm(super().forward(x, h))
 
     for cell in (Cell(), Normed()):
-        assert found(Model(cell), over(lambda m, x, h, hs: m.cell(x, h))) == ["cell"]
+        assert found(Holder(cell), over(lambda m, x, h, hs: m.cell(x, h))) == ["cell"]
 
 
 @dataclass
@@ -192,7 +178,7 @@ def test_a_state_may_be_in_any_container(kind):
         return torch.stack(outputs).square().sum(-1)
 
     x, start = torch.randn(T, B, X).double(), (torch.randn(B, H).double(), torch.randn(B, H).double())
-    (layer,) = check(Model(Pair()).double(), loss, Probes()).layers
+    (layer,) = check(Holder(Pair()).double(), loss, Probes()).layers
     assert layer.states.shape == (T + 1, B, 2 * H)
 
 
@@ -214,7 +200,7 @@ def test_a_cell_that_is_called_by_a_cell_is_part_of_it():
         return torch.stack(outputs).square().sum(-1)
 
     x = torch.randn(T, B, X)
-    model = Model(Outer())
+    model = Holder(Outer())
     assert found(model, loss) == ["cell"]
     assert [layer.name for layer in record(model, loss).layers] == ["cell"]
 
@@ -236,7 +222,7 @@ def test_a_stateful_head_does_not_hide_a_cell():
             m.head(h)
         return m.cell(x, h)
 
-    assert found(Model(head=Head()), over(step)) == ["cell"]
+    assert found(Holder(Cell(), head=Head()), over(step)) == ["cell"]
 
 
 def test_a_model_that_only_wraps_torchs_modules_is_not_called_once_more():
@@ -252,41 +238,3 @@ def test_a_model_that_only_wraps_torchs_modules_is_not_called_once_more():
     x = torch.randn(T, B, X)
     record(Wraps(), lambda m: calls.append(1) or m(x).square().sum(-1))
     assert len(calls) == 1
-
-
-class Keeps(Cell):
-    h = None
-
-    def forward(self, x):
-        self.h = super().forward(x, torch.zeros(B, H) if self.h is None else self.h)
-        return self.h
-
-
-def test_a_state_that_is_kept_inside_is_named_or_it_is_not_seen():
-    def loss(m):
-        m.cell.h = None
-        return torch.stack([m.cell(x_t) for x_t in x]).square().sum(-1)
-
-    x = torch.randn(T, B, X)
-    scalar = Model(Keeps())
-    with pytest.raises(NotMeasured, match=r"rg.register\(MyCell, state=...\)"):
-        record(scalar, lambda m: loss(m).sum())
-    register(Keeps, state="h")
-    assert [layer.name for layer in record(Model(Keeps()), loss).layers] == ["cell"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ((Cell(), {"state": "h"}), "Expected the class of a cell"),
-        ((Cell, {"state": ()}), "name of a parameter or an attribute"),
-        ((Cell, {"state": "not a name"}), "name of a parameter or an attribute"),
-        ((Cell, {"state": ("h", "memory")}), "all of h, memory must be among them"),
-        ((Cell, {"state": "h", "returns": (0, 1)}), "1 states need as many places"),
-        ((Keeps, {"state": "h", "returns": 0}), "1 states need as many places"),
-    ],
-)
-def test_what_cannot_be_registered_is_refused(arguments, says):
-    cell, options = arguments
-    with pytest.raises(UsageError, match=says):
-        register(cell, **options)

@@ -8,27 +8,16 @@ from retrograd.bptt.stack import Stack
 from retrograd.cells import GRU, LSTM, Additive, Elman
 from retrograd.errors import NotMeasured
 from retrograd.trace import record
-from tests.trace.brute_force import gradients, unrolled
+from tests.trace.brute_force import FUSED, gradients, unrolled
+from tests.trace.cells_in_loops import step_losses
 
 X, H, B, T = 3, 5, 4, 12
-KINDS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
-def step_losses(outputs):
-    """Losses (T, B) that differ from step to step and depend on each output non-linearly."""
-    w = torch.linspace(-1, 1, outputs.shape[-1], dtype=outputs.dtype)
-    return (outputs @ w - 0.3).square()
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FUSED)
 @pytest.mark.parametrize("layers", [1, 2])
 def test_each_loss_has_the_gradients_of_a_plain_loop(kind, layers):
-    module, x = KINDS[kind](X, H, num_layers=layers).double(), torch.randn(T, B, X).double()
+    module, x = FUSED[kind](X, H, num_layers=layers).double(), torch.randn(T, B, X).double()
     trace = record(module, lambda m: step_losses(m(x)[0]))
     outputs, states = unrolled(module, x)
     losses = step_losses(outputs).sum(1)

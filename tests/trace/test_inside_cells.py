@@ -13,12 +13,7 @@ from torch import nn
 
 from retrograd.trace import record
 from tests.trace.cells_in_loops import B, H, Holder, Plain, Residual, X, inputs, looped, plain, step_losses
-from tests.trace.probing import EXACT, Probes, check, unmarked
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
+from tests.trace.probing import EXACT, Probes, check, ran, unmarked
 
 
 def test_zoneout_and_dropout_inside_a_cell_are_drawn_as_the_cell_draws_them():
@@ -104,14 +99,8 @@ def test_what_is_set_on_a_cell_before_the_loop_is_what_it_runs_with():
             self.encoder, self.cell = nn.GRU(X, H), Attends()
 
     def loss(m, encoder=unmarked, mark=unmarked):
-        h, outs = encoder(inner), []
-        for x_t in x:
-            if encoder is unmarked:
-                outs, _ = m.encoder(x, h[None])
-                break
-            h = encoder(m.encoder(x_t[None], h[None])[1][0])
-            outs.append(h)
-        m.cell.memory = [torch.stack(list(outs))]
+        outs, _ = ran(m.encoder, x, inner[None], encoder)
+        m.cell.memory = [outs]
         m.cell.mask = F.dropout(torch.ones(B, H, dtype=x.dtype), 0.5)
         h, outputs = mark(start), []
         for x_t in x:

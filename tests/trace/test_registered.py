@@ -7,16 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from retrograd.errors import NotMeasured
-from retrograd.trace import discovery, record, register
+from retrograd.errors import NotMeasured, UsageError
+from retrograd.trace import record, register
 from tests.trace.cells_in_loops import B, H, Holder, Peephole, Plain, T, X, inputs, looped, step_losses
 from tests.trace.probing import EXACT, Probes, check, unmarked
-
-
-@pytest.fixture(autouse=True)
-def seeded(monkeypatch):
-    torch.manual_seed(0)
-    monkeypatch.setattr(discovery, "REGISTERED", dict(discovery.REGISTERED))
 
 
 class Keeps(Plain):
@@ -126,3 +120,33 @@ def test_a_registered_state_that_is_not_there_is_refused():
     register(Keeps, state="memory")
     with pytest.raises(NotMeasured, match="memory"):
         record(Holder(Keeps()), kept(inputs(dtype=torch.float32)))
+
+
+def test_a_state_that_is_kept_inside_is_named_or_it_is_not_seen():
+    def loss(m):
+        m.cell.h = None
+        return torch.stack([m.cell(x_t) for x_t in x]).square().sum(-1)
+
+    x = inputs(dtype=torch.float32)
+    scalar = Holder(Keeps())
+    with pytest.raises(NotMeasured, match=r"rg.register\(MyCell, state=...\)"):
+        record(scalar, lambda m: loss(m).sum())
+    register(Keeps, state="h")
+    assert [layer.name for layer in record(Holder(Keeps()), loss).layers] == ["cell"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((Plain(), {"state": "h"}), "Expected the class of a cell"),
+        ((Plain, {"state": ()}), "name of a parameter or an attribute"),
+        ((Plain, {"state": "not a name"}), "name of a parameter or an attribute"),
+        ((Plain, {"state": ("h", "memory")}), "all of h, memory must be among them"),
+        ((Plain, {"state": "h", "returns": (0, 1)}), "1 states need as many places"),
+        ((Keeps, {"state": "h", "returns": 0}), "1 states need as many places"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused(arguments, says):
+    cell, options = arguments
+    with pytest.raises(UsageError, match=says):
+        register(cell, **options)

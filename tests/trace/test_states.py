@@ -8,13 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.trace.cells_in_loops import B, H, Holder, Plain, T, X, inputs, looped, step_losses
+from retrograd.trace import record
+from tests.trace.cells_in_loops import B, H, Holder, Plain, Sums, T, X, inputs, looped, plain, step_losses
 from tests.trace.probing import EXACT, Probes, check, unmarked
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
 
 
 def test_a_state_of_images_is_followed():
@@ -194,3 +190,10 @@ def test_inputs_that_grow_from_step_to_step_are_none_to_be_shown():
     x, start = inputs(), inputs(B, H)
     (layer,) = check(Holder(Remembers()).double(), loss, Probes(), jacobians=False).layers
     assert layer.inputs.shape == (T, B, 0)
+
+
+def test_a_layer_whose_inputs_are_all_that_is_seen_is_told_from_a_cell_of_that_name(x):
+    (inner,) = record(Holder(Sums(X, H)).double(), lambda m: step_losses(m.cell(x))).layers
+    own = Holder(type("Inputs", (Plain,), {})()).double()
+    (layer,) = record(own, looped(plain, x, (inputs(B, H),))).layers
+    assert [(it.kind, it.has_states) for it in (inner, layer)] == [("Inputs", False), ("Inputs", True)]

@@ -14,26 +14,9 @@ from torch.utils.checkpoint import checkpoint
 
 from retrograd.errors import NotMeasured, ShapeError
 from retrograd.trace import record
-from tests.trace.cells_in_loops import KINDS, START, B, H, Holder, Plain, X, inputs, step_losses, stepping
+from tests.trace.cells_in_loops import KINDS, START, B, H, Holder, Plain, Sums, T, X, both, step_losses, stepping
 from tests.trace.probing import EXACT, Probes, check, same, unmarked
 from tests.trace.probing import KINDS as CLASSES
-
-T = 6
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def x():
-    return inputs(T, B, X)
-
-
-def both(test):
-    return pytest.mark.parametrize("cell", KINDS)(test)
-
 
 # ------------------------------------------------------------------------------------------------ how it is called
 
@@ -285,6 +268,26 @@ def test_two_threads_may_record_at_once_and_the_classes_are_as_before(x):
     assert [kind.forward for kind in CLASSES] == before
     for number, truth in enumerate(truths):
         torch.testing.assert_close(found[number], truth, rtol=1e-12, atol=0)
+
+
+def test_of_two_threads_that_record_one_waits_for_the_other_also_where_inputs_are_what_is_seen(x):
+    model, within, most = Sums(X, H).double(), [], []
+
+    def loss(m):
+        within.append(threading.get_ident())
+        time.sleep(0.02)
+        losses = step_losses(m(x))
+        most.append(len(within))
+        within.pop()
+        return losses
+
+    threads = [threading.Thread(target=record, args=(model, loss)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert len(most) == 6, "each looks for cells, runs, and then reads the inputs"
 
 
 @both
