@@ -14,11 +14,6 @@ import torch
 from torch import Tensor
 
 
-def norm(x: Tensor, dim: int = -1) -> Tensor:
-    """Euclidean norm along `dim`, scaled by the largest element; exact wherever the result is representable."""
-    return log_norm(x, dim).exp().to(x.dtype)
-
-
 def log_norm(x: Tensor, dim: int = -1) -> Tensor:
     """ln |x| along `dim` in float64: -inf for an exact zero, inf or nan where x holds one."""
     x = x.detach().double()
@@ -28,10 +23,23 @@ def log_norm(x: Tensor, dim: int = -1) -> Tensor:
     return scaled.log() + scale.log().squeeze(dim)
 
 
+def unit(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x / |x| and ln |x| along the last axis; x as it is where that is zero or not finite."""
+    log = log_norm(x)
+    return x / torch.where(log.isfinite(), log, 0.0).exp()[..., None], log
+
+
 def log_total_norm(tensors: Iterable[Tensor]) -> float:
     """ln of the norm of all tensors taken as one vector; -inf when every element is zero."""
     logs = [log_norm(x.reshape(-1)) for x in tensors if x.numel()]
     return float(torch.stack(logs).mul(2).logsumexp(0) / 2) if logs else -math.inf
+
+
+def scale_(tensors: list[Tensor], log: float) -> None:
+    """x <- e^log x of each in place: by two factors, as e^log itself may underflow float32."""
+    root = math.exp(log / 2)
+    torch._foreach_mul_(tensors, root)
+    torch._foreach_mul_(tensors, root)
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

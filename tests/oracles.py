@@ -4,6 +4,7 @@ Each step function takes (W_ih, W_hh, b_ih, b_hh), one input x (B, X) and a stat
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -67,6 +68,29 @@ def autograd_jacobian(step: Callable[[Tensor], Tensor], s: Tensor) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
+def trajectory(step: Callable[[Tensor, Tensor], Tensor], x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """J[t] = ds[t]/ds[t-1] of every step, (T, B, S, S), and the states from the first on, (T+1, B, S)."""
+    states, found = [s], []
+    for x_t in x:
+        found.append(autograd_jacobian(partial(step, x_t), states[-1]))
+        states.append(step(x_t, states[-1]).detach())
+    return torch.stack(found), torch.stack(states)
+
+
 def difference_quotient(f: Callable[[Tensor], Tensor], x: Tensor, v: Tensor, step: float = 1e-6) -> Tensor:
     """(f(x + step v) - f(x - step v)) / (2 step), off by about step^2."""
     return (f(x + step * v) - f(x - step * v)) / (2 * step)
+
+
+def gradient_by_differences(f: Callable[[], Tensor], p: Tensor, step: float = 1e-6) -> Tensor:
+    """df/dp of a number that f() makes of p, one element of p at a time."""
+    gradient = torch.zeros_like(p)
+    with torch.no_grad():
+        flat = p.view(-1)
+        for i, x in enumerate(flat.tolist()):
+            flat[i] = x + step
+            above = f().item()
+            flat[i] = x - step
+            gradient.view(-1)[i] = (above - f().item()) / (2 * step)
+            flat[i] = x
+    return gradient

@@ -14,14 +14,14 @@ from retrograd.numerics import (
     flush_denormals,
     log_norm,
     log_total_norm,
-    norm,
+    scale_,
+    unit,
 )
 
 
 @pytest.mark.parametrize("scale", [1e-38, 1e-30, 1.0, 1e30])
-def test_the_norm_is_exact_where_float32_squares_underflow_or_overflow(scale):
+def test_the_logarithm_is_exact_where_float32_squares_underflow_or_overflow(scale):
     x = torch.tensor([3.0, 4.0]) * scale
-    assert math.isclose(float(norm(x)), 5 * scale, rel_tol=1e-6)
     assert math.isclose(float(log_norm(x)), math.log(5) + math.log(scale), rel_tol=1e-6)
 
 
@@ -32,6 +32,15 @@ def test_zero_infinity_and_nan_stay_three_different_things():
     assert infinite == math.inf
     assert math.isnan(nan)
     assert -97 < tiny < -96
+
+
+def test_rows_are_brought_to_length_one_except_what_has_no_direction():
+    x = torch.tensor([[3e-30, 4e-30], [0.0, 0.0], [1.0, math.inf], [1.0, math.nan]])
+    units, logs = unit(x)
+    assert units[0].tolist() == pytest.approx([0.6, 0.8], rel=1e-6)
+    assert torch.equal(units[1:3], x[1:3].double())
+    assert units[3].isnan().tolist() == [False, True]
+    torch.testing.assert_close(logs, log_norm(x), rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_total_norm_joins_tensors_of_any_scale():
@@ -75,3 +84,9 @@ def test_the_setting_is_restored_when_the_block_raises():
     with pytest.raises(ValueError, match="inside"), flush_denormals(True):
         raise ValueError("inside")
     assert not denormals_are_flushed()
+
+
+def test_a_factor_that_float32_cannot_hold_scales_all_the_same():
+    x = [torch.full((3,), 1e30), torch.ones(2)]
+    scale_(x, -50 * math.log(10))
+    torch.testing.assert_close(x, [torch.full((3,), 1e-20), torch.zeros(2)], rtol=1e-5, atol=0)

@@ -1,4 +1,7 @@
-"""Numbers from a trace: one quantity a file, the function and its frozen result side by side. No opinions here."""
+"""Numbers from a trace: one quantity a file, the function and its frozen result side by side. No opinions here.
+
+(`clipping` takes logged norms, `context` a model and its loss.)
+"""
 
 from collections.abc import Callable
 from typing import Any

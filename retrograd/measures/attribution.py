@@ -21,7 +21,8 @@ from torch import Tensor
 from retrograd.cells import Elman
 from retrograd.errors import UsageError
 from retrograd.measures.bootstrap import Estimate, estimate
-from retrograd.numerics import log_norm
+from retrograd.measures.stretches import live_steps, starting_steps
+from retrograd.numerics import log_norm, unit
 from retrograd.trace import LayerTrace, Trace
 
 AT_ONCE = 1 << 16  # numbers of each path's piece that are held together: they stay in the cache
@@ -86,7 +87,7 @@ def _of_layer(
     readout = 1 if layer.has_memory else 0
     first = 0 if latest is None else max(len(layer) - latest, 0)
     way = _followed(layer, len(layer) if longest is None else max(longest, readout + 1), first)
-    on_way = _live(layer)[first:] & (way.lags >= 0)
+    on_way = live_steps(layer)[first:] & (way.lags >= 0)
     counted = on_way & (way.lags >= readout) & way.change.isfinite()
     some = counted.any(0)
 
@@ -102,37 +103,25 @@ def _of_layer(
         shares={name: summary(_median, share) for name, share in _shares(layer, way).items()} if some.any() else {},
         steps=int(counted.sum()),
         sequences=int(some.sum()),
-        zero=int((on_way & ~_begins(layer)[first:] & (way.change == -math.inf)).sum()),
+        zero=int((on_way & ~starting_steps(layer)[first:] & (way.change == -math.inf)).sum()),
         not_finite=int((on_way & (way.change.isnan() | (way.change == math.inf))).sum()),
     )
 
 
 def _followed(layer: LayerTrace, longest: int, first: int) -> _Way:
     """At each step of each sequence the gradient on its way; where there is none, the one that enters is taken up."""
-    entering, live = layer.entering[first:], _live(layer)[first:]
-    sizes = log_norm(entering)
-    units = entering / sizes.exp()[..., None]
+    entering, live = layer.entering[first:], live_steps(layer)[first:]
+    units, sizes = unit(entering)
     above, change, lags = torch.zeros_like(units), torch.zeros_like(sizes), torch.zeros_like(sizes, dtype=torch.long)
     delta, lag = torch.zeros_like(units[0]), torch.full_like(lags[0], -1)
     for t in reversed(range(len(units))):
         fresh = (lag < 0) & (sizes[t] != -math.inf)
         above[t] = delta = torch.where(fresh[:, None], units[t], delta)
         lags[t] = lag = torch.where(fresh, 0, lag)
-        delta = layer.back(first + t + 1, delta)
-        change[t] = log_norm(delta)
+        delta, change[t] = unit(layer.back(first + t + 1, delta))
         lag = torch.where(change[t].isfinite() & (lag >= 0) & (lag + live[t] < longest), lag + live[t], -1)
-        delta = torch.where(lag[:, None] >= 0, delta / change[t].exp()[:, None], 0.0)
+        delta = torch.where(lag[:, None] >= 0, delta, 0.0)
     return _Way(first, above, change, lags)
-
-
-def _live(layer: LayerTrace) -> Tensor:
-    blank = layer.states.new_ones(layer.states[1:].shape[:2], dtype=torch.bool)
-    return blank if layer.live is None else layer.live
-
-
-def _begins(layer: LayerTrace) -> Tensor:
-    """(T, B): does a new document begin with the step, so that nothing goes further back?"""
-    return torch.zeros_like(_live(layer)) if layer.starts is None else layer.starts
 
 
 def _parts(layer: LayerTrace, way: _Way) -> dict[str, Tensor]:
@@ -145,7 +134,7 @@ def _parts(layer: LayerTrace, way: _Way) -> dict[str, Tensor]:
 
 def _shares(layer: LayerTrace, way: _Way) -> dict[str, Tensor]:
     """Of each path (T, B); none for an Elman cell, with one alone, nor where the model changes the state in between."""
-    if layer.cell is None or isinstance(layer.cell, Elman) or any(run.given is not None for run in layer.runs):
+    if layer.cell is None or isinstance(layer.cell, Elman) or layer.bridged:
         return {}
     steps = max(1, AT_ONCE // way.above[0].numel())
     found = [_shares_of(layer, way, t, t + steps) for t in range(0, len(way.above), steps)]

@@ -40,3 +40,9 @@ def bounds(samples: Tensor) -> tuple[Tensor, Tensor]:
     ordered, lost = samples.sort(0).values, samples.isnan().any(0)
     low, high = ordered[math.floor(0.025 * n)], ordered[math.ceil(0.975 * n)]
     return torch.where(lost, math.nan, low), torch.where(lost, math.nan, high)
+
+
+def quantile(x: Tensor, q: float, dim: int = -1) -> Tensor:
+    """By the nearest rank (the lower of two), which infinities do not upset; NaN where one is."""
+    rank = math.ceil(q * x.shape[dim]) - 1
+    return torch.where(x.isnan().any(dim), math.nan, x.sort(dim).values.select(dim, rank))

@@ -10,7 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from retrograd.errors import UsageError
+from retrograd.measures.bootstrap import quantile
 
 QUANTILES = (0.1, 0.5, 0.9, 1.0)
 ROUNDING = 1e-3  # of the norm: a smaller change between before and after is float32's, and no clipping
@@ -42,17 +45,17 @@ def clipping(
     if after is not None and len(after) != len(log_norms):
         raise UsageError(f"There are {len(log_norms)} norms before clipping and {len(after)} after it.")
     finite = [i for i, x in enumerate(log_norms) if x < math.inf]
-    ranked = sorted(log_norms[i] for i in finite)
-    factors = sorted(_factors([log_norms[i] for i in finite], threshold, after and [after[i] for i in finite]))
+    norms = [log_norms[i] for i in finite]
+    factors = _factors(norms, threshold, after and [after[i] for i in finite])
     known = bool(finite) and not (threshold is None and after is None)
     return Clipping(
         steps=len(log_norms),
         not_finite=len(log_norms) - len(finite),
         threshold=threshold,
         share=len(factors) / len(finite) if known else None,
-        factor=_ranked(factors, 0.5) if factors else None,
-        hardest=factors[0] if factors else None,
-        log_norms=tuple(_ranked(ranked, q) for q in QUANTILES) if ranked else (),
+        factor=_quantile(factors, 0.5) if factors else None,
+        hardest=min(factors, default=None),
+        log_norms=tuple(_quantile(norms, q) for q in QUANTILES) if norms else (),
     )
 
 
@@ -65,5 +68,5 @@ def _factors(before: Sequence[float], threshold: float | None, after: Sequence[f
     return [math.exp(change) for change in changes if change < math.log1p(-ROUNDING)]
 
 
-def _ranked(ordered: Sequence[float], q: float) -> float:
-    return ordered[max(math.ceil(q * len(ordered)) - 1, 0)]
+def _quantile(values: Sequence[float], q: float) -> float:
+    return float(quantile(torch.tensor(values, dtype=torch.float64), q))

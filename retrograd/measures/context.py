@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures.bootstrap import estimate
+from retrograd.measures.spacing import spaced
 from retrograd.trace import Trace, cells_of, record_with
 
 
@@ -34,7 +35,7 @@ class Context:
     @property
     def used(self) -> int | None:
         """The shortest n from which on the excess is at most that share of what it is at n = 1; None: at no n."""
-        bar = self.share * max(abs(self.excess[0]), 0.0)
+        bar = self.share * abs(self.excess[0])
         last = max((i for i, x in enumerate(self.excess) if not abs(x) <= bar), default=-1)
         return self.lengths[last + 1] if last + 1 < len(self.lengths) else None
 
@@ -71,7 +72,7 @@ def context(
         cut = _losses(record_with(model, loss, cells, forget=k)) - whole
         known = slice(max(first - k, 0), most)
         row[known] = cut[k + known.start - first : k + most - first]
-    lengths = [n for n in _spaced(most) if not excess[:, n - 1].isnan().all()]
+    lengths = [n for n in spaced(most) if not excess[:, n - 1].isnan().all()]
     found = [_estimate(excess[:, n - 1], seed) for n in lengths]
     return Context(
         lengths=tuple(lengths),
@@ -89,7 +90,7 @@ def _losses(trace: Trace) -> Tensor:
     """(T, B)"""
     if not trace.per_step:
         raise NotMeasured("The loss is one number, which does not tell its steps apart; return (time, batch).")
-    backwards = [layer.name for layer in trace.layers if layer.reverse or layer.kind == "Inputs"]
+    backwards = [layer.name for layer in trace.layers if layer.reverse or not layer.has_states]
     if backwards or any(layer.begins for layer in trace.layers):
         which = ", ".join(backwards) or "a decoder that goes on after an encoder"
         raise NotMeasured(
@@ -105,9 +106,3 @@ def _estimate(excess: Tensor, seed: int) -> tuple[float, float | None, float | N
     each = excess.nanmean(0)
     found = estimate(lambda draw: each[draw].mean(-1), len(each), seed=seed)
     return found.value, found.low, found.high
-
-
-def _spaced(most: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16 ... and the longest."""
-    powers = [2**i for i in range(most.bit_length())]
-    return sorted({n for n in (*powers, *(3 * p // 2 for p in powers), most) if 1 <= n <= most})

@@ -13,9 +13,9 @@ import torch
 
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures.joined import Joined, asked_steps, joined_layers, joined_log_norms
+from retrograd.measures.spacing import from_first_to_last
 from retrograd.trace import Trace
-
-AT_ONCE = 8  # rows that are held together: 8 T B S numbers, as many as `Trace.gradients_at` takes in one go
+from retrograd.trace.gradients import AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ def contributions(trace: Trace, *, rows: int = 24, columns: int = 96, sequences:
     if rows < 1 or columns < 1:
         raise UsageError(f"A picture has at least one row and one column, got {rows} and {columns}.")
     joined = joined_layers(trace)
-    states = _evenly(range(joined.first, joined.length + 1), columns)
-    found = dict(_medians(trace, joined, _evenly(asked_steps(trace, joined.length), rows), states, sequences))
+    states = from_first_to_last(range(joined.first, joined.length + 1), columns)
+    times = from_first_to_last(asked_steps(trace, joined.length), rows)
+    found = dict(_medians(trace, joined, times, states, sequences))
     if not found:
         raise NotMeasured("No loss has a gradient at any recurrent state, so there is nothing to show.")
     triangle = (tuple(x if k <= t else None for k, x in zip(states, row, strict=True)) for t, row in found.items())
@@ -63,10 +64,3 @@ def _medians(
         for t, row, has in zip(group, norms, some, strict=True):
             if has.any():
                 yield t, row[:, has].median(-1).values.tolist()  # torch's median is the lower one, NaN if any is
-
-
-def _evenly(items: Sequence[int], n: int) -> Sequence[int]:
-    """At most n of the items, the first and the last among them; of only one, the last."""
-    if n == 1 or len(items) <= n:
-        return items[-n:]
-    return [items[i * (len(items) - 1) // (n - 1)] for i in range(n)]

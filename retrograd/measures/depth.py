@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from retrograd.cells import GRU, LSTM, Additive, Cell, Elman, ProjectedLSTM
 from retrograd.errors import NotMeasured
-from retrograd.measures.feeding import Feed, feeds, on_graph
+from retrograd.measures.feeding import Feed, feeds
 from retrograd.measures.graphs import Edge, GraphDepth, graph_depth, takes_time
 from retrograd.trace import LayerTrace, Trace
 
@@ -55,7 +55,7 @@ def depth(trace: Trace) -> Depth:
 
     Raises NotMeasured for layers whose state cannot be seen, as of a scan.
     """
-    hidden = [layer.name for layer in trace.layers if not on_graph(layer)]
+    hidden = [layer.name for layer in trace.layers if not layer.has_states]
     if hidden:
         raise NotMeasured(
             f"No state of {', '.join(hidden)} can be seen from step to step, so what lies between cannot be counted."

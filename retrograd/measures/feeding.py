@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from retrograd.trace import LayerTrace, Trace
+from retrograd.trace.lineage import Lineage
+from retrograd.trace.replay import Run
 
 
 class Feed(NamedTuple):
@@ -34,10 +36,12 @@ def feeds(trace: Trace) -> tuple[Feed, ...]:
 
     A layer that is called step by step, and whose own output comes back as its input, is such a pair with itself.
     """
-    places = {node: place for layer in trace.layers for node, place in _runs(layer)}
+    lineage, places = Lineage(), [it for layer in trace.layers for it in _runs(layer)]
+    for run, place in places:
+        lineage.add(run.last, place)
     found: dict[tuple[str, str], int] = {}
-    for above in places.values():
-        for below in _sources(above, places):
+    for _, above in places:
+        for below in lineage.behind(above.inputs):
             pair, delay = (below.layer, above.layer), max(above.begin - below.end + 1, 0)
             if above.known or below.layer != above.layer:
                 found[pair] = min(delay, found.get(pair, delay))
@@ -46,31 +50,12 @@ def feeds(trace: Trace) -> tuple[Feed, ...]:
     return tuple(Feed(*pair, found[pair]) for pair in pairs)
 
 
-def on_graph(layer: LayerTrace) -> bool:
-    """Has every run a node? Not where a layer's inputs were recorded instead of states that cannot be seen."""
-    return all(run.last.grad_fn is not None for run in layer.runs)
-
-
-def _runs(layer: LayerTrace) -> Iterator[tuple[Any, _Place]]:
-    """The node of each run, and the run's place in time."""
+def _runs(layer: LayerTrace) -> Iterator[tuple[Run, _Place]]:
+    """Each run with its place in time."""
     begin = layer.begins
     for run in layer.runs:
         node: Any = run.last.grad_fn
         end, below = begin + len(run.inputs), [deeper for deeper, _ in node.next_functions]
         inputs = below if run.cell is None else below[:1]
-        yield node, _Place(layer.name, begin, end, tuple(inputs), run.cell is not None)
+        yield run, _Place(layer.name, begin, end, tuple(inputs), run.cell is not None)
         begin = end
-
-
-def _sources(place: _Place, places: dict[Any, _Place]) -> Iterator[_Place]:
-    """The runs that this one's inputs come from, without those that lie behind another run."""
-    todo, seen = list(place.inputs), set()
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if node in places:
-            yield places[node]
-        else:
-            todo += [deeper for deeper, _ in node.next_functions]

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from retrograd.cells import Cell
 from retrograd.errors import NotMeasured
-from retrograd.measures.bootstrap import estimate
-from retrograd.measures.dense import aligned, bridged, on_cpu
-from retrograd.measures.stretches import Stretches, averages, check_transient, quantile, stretches
+from retrograd.measures.bootstrap import estimate, quantile
+from retrograd.measures.step_jacobians import aligned, on_cpu
+from retrograd.measures.stretches import Stretches, averages, check_transient, stretches
 from retrograd.numerics import log_norm
 from retrograd.trace import LayerTrace, Trace
 
@@ -81,7 +81,7 @@ def _of_layer(
     layer: LayerTrace, *, sequences: int | None, transient: int | None, blocks: int, seed: int
 ) -> LayerForgetting:
     cell = layer.cell
-    if cell is None or bridged(layer):
+    if cell is None or layer.bridged:
         raise NotMeasured(f"What leads from state to state in {layer.name} is not known, so it cannot be run again.")
     along = _even(stretches(layer, sequences))
     counted = along.counted(transient)

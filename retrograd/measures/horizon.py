@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from retrograd.errors import NotMeasured, UsageError
-from retrograd.measures.bootstrap import bounds
+from retrograd.measures.bootstrap import bounds, quantile
 from retrograd.measures.reach import Reach
 
 NEARLY_NOTHING = math.log(1e-290)  # float64 ends at 5e-324
@@ -85,7 +85,7 @@ def horizon(reach: Reach, *, threshold: float = 1e-3, resamples: int = 200, seed
     r = 1 if reach.has_memory else 0
     logs, owner = _ratios(reach, r)
     sequences = len(set(owner.tolist()))
-    profile = _quantile(logs, 0.5)
+    profile = quantile(logs, 0.5, dim=0)
     fit = _fit_range(profile, r, threshold)
     low = high = decay_low = decay_high = None
     band: tuple[Tensor, ...] = ()
@@ -102,7 +102,7 @@ def horizon(reach: Reach, *, threshold: float = 1e-3, resamples: int = 200, seed
         longest=reach.longest,
         reference=r,
         profile=tuple(profile.tolist()),
-        upper=tuple(_quantile(logs, 0.9).tolist()),
+        upper=tuple(quantile(logs, 0.9, dim=0).tolist()),
         profile_low=tuple(band[0].tolist()) if band else (),
         profile_high=tuple(band[1].tolist()) if band else (),
         decay=float(_decay(profile, fit)),
@@ -134,16 +134,9 @@ def _ratios(reach: Reach, r: int) -> tuple[Tensor, Tensor]:
 
 def _underflow(log_norms: Tensor) -> int | None:
     """The first lag where most norms are zero though they had only just been near the smallest number there is."""
-    middle = _quantile(log_norms.permute(0, 2, 1).flatten(0, 1), 0.5)
+    middle = quantile(log_norms.permute(0, 2, 1).flatten(0, 1), 0.5, dim=0)
     gone = (middle[1:] == -math.inf) & (middle[:-1] < NEARLY_NOTHING) & middle[:-1].isfinite()
     return int(gone.nonzero()[0]) + 1 if gone.any() else None
-
-
-def _quantile(logs: Tensor, q: float) -> Tensor:
-    """Along the first axis, by the nearest rank (the lower of two): defined with infinities, NaN if there is one."""
-    rank = math.ceil(q * len(logs)) - 1
-    found = logs.sort(0).values[rank]
-    return torch.where(logs.isnan().any(0), math.nan, found)
 
 
 def _lags(profiles: Tensor, r: int, threshold: float) -> Tensor:

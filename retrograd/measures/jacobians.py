@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 
 from retrograd.cells import Cell, Elman
+from retrograd.cells.activations import activation_named
 from retrograd.errors import NotMeasured, UsageError
-from retrograd.measures.dense import AT_ONCE, Steps, Unitwise, steps_of
+from retrograd.measures.bootstrap import quantile
 from retrograd.measures.products import Product, Products, singular_values
-from retrograd.measures.stretches import quantile, stretches
+from retrograd.measures.spacing import from_first
+from retrograd.measures.step_jacobians import AT_ONCE, StepJacobians, Unitwise, steps_of
+from retrograd.measures.stretches import stretches
 from retrograd.trace import LayerTrace, Trace
 
-GAMMA = {"sigmoid": 0.25, "tanh": 1.0, "relu": 1.0, "identity": 1.0}
 DENSE = 64  # up to this size all singular values of every step are taken
 ITERATIONS = 40  # of Lanczos's, for the largest one of a larger J
 TIGHT = 1e-5  # by which what they find may exceed its square, as a share
@@ -129,9 +131,9 @@ class _Sequence:
     def __init__(self, length: int, lags: Sequence[int], steps: int, products: int) -> None:
         self.values: list[Tensor] = []
         self.found: dict[int, list[_Measured]] = {l: [] for l in lags}
-        self._taken, self._sampled = 0, _evenly(length, steps)
+        self._taken, self._sampled = 0, set(from_first(range(length), steps))
         self._products, self._count = Products(lags), dict.fromkeys(lags, 0)
-        self._wanted = {l: _evenly(length // l, products) for l in lags}
+        self._wanted = {l: set(from_first(range(length // l), products)) for l in lags}
 
     def add(self, J: Tensor, volume: float, bound: float) -> None:
         """The next step; `bound` is on ln sigma_max, or NaN where none is known yet."""
@@ -149,7 +151,7 @@ class _Sequence:
                 self._count[l] += 1
 
 
-def _gather(gathered: Sequence[_Sequence], piece: Steps, size: int, inside: Tensor) -> None:
+def _gather(gathered: Sequence[_Sequence], piece: StepJacobians, size: int, inside: Tensor) -> None:
     """The steps of a piece, to the sequences that have them, (n, b)."""
     bounds = torch.full(inside.shape, math.nan)
     if isinstance(piece, Unitwise) and size > DENSE:
@@ -189,15 +191,11 @@ def log_largest(steps: Unitwise) -> Tensor:
 
 def _log_bound(cell: Cell | None) -> float | None:
     """ln(gamma sigma_max(W_hh)) of an Elman cell."""
-    if type(cell) is not Elman or cell.activation not in GAMMA:
+    if type(cell) is not Elman:
         return None
     largest = float(singular_values(cell.weight_hh.detach().double().cpu())[0])
-    return math.log(GAMMA[cell.activation] * largest) if largest else -math.inf
-
-
-def _evenly(n: int, most: int) -> set[int]:
-    """At most so many of 0 .. n - 1."""
-    return {i * n // min(n, most) for i in range(min(n, most))}
+    gamma = activation_named(cell.activation).steepest
+    return math.log(gamma * largest) if largest else -math.inf
 
 
 def _spread(values: Tensor | list[float]) -> Spread:

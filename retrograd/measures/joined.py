@@ -15,6 +15,7 @@ from torch import Tensor
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.numerics import log_norm
 from retrograd.trace import LayerTrace, Trace
+from retrograd.trace.trace import asked
 
 
 class Joined(NamedTuple):
@@ -63,9 +64,20 @@ def asked_steps(trace: Trace, length: int) -> Sequence[int]:
     """The steps with a loss that is not exactly 0, as a masked one is; all of them where none is asked that way."""
     if not trace.per_step:
         return [length]
-    losses = trace.losses.detach().reshape(len(trace.losses), -1)
-    asked = losses.ne(0).any(1).nonzero().flatten() + 1 + trace.first_loss
-    return asked.tolist() or range(trace.first_loss + 1, trace.first_loss + len(losses) + 1)
+    first = trace.first_loss + 1
+    return [first + number for number in asked(trace.losses)] or range(first, first + len(trace.losses))
+
+
+def ends(trace: Trace, layer: LayerTrace, length: int) -> Tensor:
+    """The last step of each sequence, (B,): before T where a packed sequence is shorter and has one loss."""
+    if layer.live is None or trace.per_step or len(layer) < length:
+        return torch.full((layer.states.shape[1],), length)
+    return layer.live.sum(0).cpu()
+
+
+def enters_often(layer: LayerTrace) -> bool:
+    """Does the loss reach some sequence from above at more than one step? Always so below another layer."""
+    return bool(((log_norm(layer.entering) > -torch.inf).sum(0) > 1).any())
 
 
 def joined_log_norms(trace: Trace, joined: Joined, gradients: Sequence[Tensor]) -> Tensor:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from retrograd.cells import Cell
 from retrograd.errors import NotMeasured, UsageError
-from retrograd.measures.joined import asked_steps, joined_layers
-from retrograd.numerics import log_norm
+from retrograd.measures.joined import asked_steps, ends, enters_often, joined_layers
+from retrograd.measures.spacing import drawn
 from retrograd.trace import LayerTrace, Trace
 
 AT_ONCE = 1 << 20  # numbers of dL/da that are held together
@@ -37,7 +37,7 @@ class Crossings:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Some lags (L,) at a time, from 0: dL/da at the step so far back (L, N, G*H), and h before it (L, N, H)."""
-        before, ends, longest = _before(self.layer), self.ends, int(self.ends.max())
+        before, ends, longest = self.layer.before, self.ends, int(self.ends.max())
         loss, row = (torch.arange(n, device=ends.device) for n in ends.shape)
         for first in range(0, longest, self._at_once):
             lags = torch.arange(first, min(first + self._at_once, longest), device=ends.device)
@@ -84,14 +84,19 @@ def crossings(
     drawn_from = None
     if trace.per_step:
         times, drawn_from = _times(trace, joined.length, anchors, seed)
-        ends = torch.tensor(times)[:, None].expand(-1, chosen[0].states.shape[1])
+        last = torch.tensor(times)[:, None].expand(-1, chosen[0].states.shape[1])
         gradients = trace.gradients_at(times)
     else:
-        ends = _last_steps(chosen, joined.length)[None]
-        times = [int(ends.max())]
+        if all(map(enters_often, chosen)):
+            raise NotMeasured(
+                "The loss is one number made of several steps, so that the lags of its gradient cannot be told apart. "
+                "Return the losses of all steps, (time, batch)."
+            )
+        last = ends(trace, chosen[0], joined.length)[None]
+        times = [int(last.max())]
         gradients = trace.gradients_at([len(trace)])
     return tuple(times), [
-        Crossings(layer, layer.cell, W.detach(), begin, ends.to(W.device), drawn_from, gradients[i])
+        Crossings(layer, layer.cell, W.detach(), begin, last.to(W.device), drawn_from, gradients[i])
         for layer, W, begin, i in zip(chosen, weights, joined.begins, joined.indices, strict=True)
         if layer.cell is not None and W is not None
     ]
@@ -113,7 +118,7 @@ def _times(trace: Trace, length: int, anchors: Sequence[int] | int, seed: int) -
     if not isinstance(anchors, int):
         times, asked = list(anchors), None
     elif anchors < len(asked := asked_steps(trace, length)):
-        times = _spread(max(anchors, 0), asked, seed)
+        times = drawn(asked, max(anchors, 0), seed)
     else:
         times, asked = list(asked), None
     if not times:
@@ -121,28 +126,3 @@ def _times(trace: Trace, length: int, anchors: Sequence[int] | int, seed: int) -
             "A gradient by lag is that of at least one loss: anchors=8, or anchors=[...] with their times."
         )
     return times, None if asked is None else torch.tensor(asked)
-
-
-def _spread(n: int, items: Sequence[int], seed: int) -> list[int]:
-    """One of each of n equal stretches of the items, drawn from it."""
-    places = (torch.arange(n) + torch.rand(n, generator=torch.Generator().manual_seed(seed))) * len(items) / n
-    return [items[place] for place in sorted(set(places.int().tolist()))]
-
-
-def _last_steps(layers: Sequence[LayerTrace], length: int) -> Tensor:
-    """(B,): where the single loss is in each sequence."""
-    if all(((log_norm(layer.entering) > -torch.inf).sum(0) > 1).any() for layer in layers):
-        raise NotMeasured(
-            "The loss is one number made of several steps, so that the lags of its gradient cannot be told apart. "
-            "Return the losses of all steps, (time, batch)."
-        )
-    live = layers[0].live
-    if live is None or len(live) < length:
-        return torch.full((layers[0].states.shape[1],), length)
-    return live.sum(0).cpu()
-
-
-def _before(layer: LayerTrace) -> Tensor:
-    """(T, B, S): the state from which each step sets out."""
-    states = torch.cat([run.states[:-1] for run in layer.runs])
-    return states if layer.starts is None else torch.where(layer.starts[..., None], 0.0, states)

@@ -10,7 +10,6 @@ A stack of layers is one system: S = [s_1, s_2, ...], whose Jacobian is block lo
     dS[t]_l = J_l[t] dS[t-1]_l + (ds_l[t]/dx_l[t]) dh_{l-1}[t]
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +19,10 @@ import torch
 from torch import Tensor
 
 from retrograd.errors import NotMeasured, UsageError
-from retrograd.measures.dense import Steps, bridged, steps_of
+from retrograd.measures.step_jacobians import StepJacobians, steps_of
 from retrograd.measures.stretches import Stretches, averages, check_transient, stretches
 from retrograd.trace import LayerTrace, Trace
 
-PLACE = re.compile(r"(?P<module>.*)\.l\d+(?P<number> \(\d+\))?")
 Push = Callable[[Tensor], Tensor]  # J[t] applied to directions (b, k, S)
 
 
@@ -151,7 +149,7 @@ def _pushes(layers: Sequence[LayerTrace], along: Stretches) -> Iterator[Push]:
             yield _joint(pieces, j, widths)
 
 
-def _joint(pieces: Sequence[Steps], j: int, widths: Sequence[tuple[int, int]]) -> Push:
+def _joint(pieces: Sequence[StepJacobians], j: int, widths: Sequence[tuple[int, int]]) -> Push:
     def push(v: Tensor) -> Tensor:
         parts = v.split_with_sizes([S for S, _ in widths], -1)
         moved = [pieces[0].push(j, parts[0])]
@@ -167,8 +165,7 @@ def _stacks(trace: Trace) -> Iterator[tuple[str, list[LayerTrace]]]:
     """Modules of several layers, one upon the other, with nothing in between."""
     modules: dict[str, list[LayerTrace]] = {}
     for layer in trace.layers:
-        if place := PLACE.fullmatch(layer.name):
-            modules.setdefault(place["module"] + (place["number"] or ""), []).append(layer)
+        modules.setdefault(layer.module, []).append(layer)
     for name, layers in modules.items():
         if len(layers) > 1 and all(_feeds(below, above) for below, above in pairwise(layers)):
             yield name, layers
@@ -176,7 +173,7 @@ def _stacks(trace: Trace) -> Iterator[tuple[str, list[LayerTrace]]]:
 
 def _feeds(below: LayerTrace, above: LayerTrace) -> bool:
     """Is what the upper layer reads what the lower one puts out, number by number?"""
-    if below.cell is None or any(it.cell is None or it.reverse or bridged(it) for it in (below, above)):
+    if below.cell is None or any(it.cell is None or it.reverse or it.bridged for it in (below, above)):
         return False
     x, h = above.inputs, below.cell.output(below.states[1:])
     return x.shape == h.shape and torch.equal(x.isnan(), h.isnan()) and torch.allclose(x, h, atol=0, equal_nan=True)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from retrograd.errors import UsageError
-from retrograd.measures.joined import Joined, asked_steps, joined_layers, joined_log_norms
-from retrograd.numerics import log_norm
-from retrograd.trace import LayerTrace, Trace
+from retrograd.measures.joined import Joined, asked_steps, ends, enters_often, joined_layers, joined_log_norms
+from retrograd.measures.spacing import up_to_last
+from retrograd.trace import Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +58,10 @@ def reach(
     joined = joined_layers(trace, layers)
     chosen = joined.layers(trace)
     length = joined.length
-    ends = _ends(trace, chosen[0], length)
-    longest, times = _plan(trace, joined, int(ends.min()), anchors, longest)
+    last = ends(trace, chosen[0], length)
+    longest, times = _plan(trace, joined, int(last.min()), anchors, longest)
     norms = joined_log_norms(trace, joined, trace.gradients_at(times if trace.per_step else [len(trace)]))
-    starting = torch.tensor(times)[:, None] if trace.per_step else ends[None]
+    starting = torch.tensor(times)[:, None] if trace.per_step else last[None]
     k = starting[:, None] - torch.arange(longest + 1)[:, None]  # (A, lags, B)
     return Reach(
         log_norms=norms.gather(1, k.expand(-1, -1, norms.shape[-1])),
@@ -70,21 +70,9 @@ def reach(
         layers=tuple(layer.name for layer in chosen),
         has_memory=any(layer.has_memory for layer in chosen),
         per_step=trace.per_step,
-        summed=not trace.per_step and all(map(_enters_often, chosen)),
+        summed=not trace.per_step and all(map(enters_often, chosen)),
         later=any(bool((norms[a, t + 1 :] > -torch.inf).any()) for a, t in enumerate(times)),
     )
-
-
-def _enters_often(layer: LayerTrace) -> bool:
-    """Does the loss reach some sequence from above at more than one step? Always so below another layer."""
-    return bool(((log_norm(layer.entering) > -torch.inf).sum(0) > 1).any())
-
-
-def _ends(trace: Trace, layer: LayerTrace, length: int) -> Tensor:
-    """The last step of each sequence, (B,): before T where a packed sequence is shorter and has one loss."""
-    if layer.live is None or trace.per_step or len(layer) < length:
-        return torch.full((layer.states.shape[1],), length)
-    return layer.live.sum(0).cpu()
 
 
 def _plan(
@@ -98,7 +86,7 @@ def _plan(
         asked = asked_steps(trace, joined.length)
         longest = min(joined.length * 3 // 4, asked[-1] - first) if longest is None else longest
         late = [t for t in asked if t >= max(longest + first, 1)]
-        times = _spread(_enough(trace) if anchors is None else anchors, late or asked[-1:])
+        times = up_to_last(late or asked[-1:], _enough(trace) if anchors is None else anchors)
     else:
         times = list(anchors)
         longest = min(times, default=0) - first if longest is None else longest
@@ -114,9 +102,3 @@ def _plan(
 def _enough(trace: Trace) -> int:
     """Anchors for a median over about 32 losses and sequences; the interval is over the sequences alone."""
     return max(1, min(4, 32 // (trace.losses.shape[1] if trace.losses.dim() > 1 else 1)))
-
-
-def _spread(n: int, items: Sequence[int]) -> list[int]:
-    """n of the items, evenly, the last one included; fewer where there are not as many."""
-    n = max(1, min(n, len(items)))
-    return [items[len(items) - 1 - len(items) * i // n] for i in reversed(range(n))]

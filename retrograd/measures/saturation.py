@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from retrograd.measures.bootstrap import quantile
+from retrograd.measures.stretches import live_steps
 from retrograd.trace import LayerTrace, Trace
 
 SATURATED = 0.05
@@ -44,7 +46,9 @@ def saturation(trace: Trace) -> Saturation:
 
 
 def _of_layer(layer: LayerTrace) -> LayerSaturation:
-    derivatives, gates = _live(layer, layer.linear.derivatives), _live(layer, layer.linear.gates)
+    live, linear = live_steps(layer), layer.linear
+    derivatives = {name: d[live] for name, d in linear.derivatives.items()}  # (N, H)
+    gates = {name: gate[live] for name, gate in linear.gates.items()}
     keeping = KEEPING_GATE.get(layer.kind)
     return LayerSaturation(
         layer=layer.name,
@@ -57,13 +61,7 @@ def _of_layer(layer: LayerTrace) -> LayerSaturation:
     )
 
 
-def _live(layer: LayerTrace, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each named value (T, B, H) over all steps that the sequences really have, (N, H)."""
-    return {name: x.flatten(0, 1) if layer.live is None else x[layer.live] for name, x in values.items()}
-
-
 def _timescales(gate: Tensor) -> tuple[float, float, float]:
     each = 1 / -gate.log().mean(0).clamp(max=-0.0)  # a gate that is 1 throughout keeps for ever: inf
-    ranked = each.sort().values  # by the nearest rank, which infinity does not upset
-    low, middle, high = (float(ranked[round(q * (len(ranked) - 1))]) for q in (0.1, 0.5, 0.9))
+    low, middle, high = (float(quantile(each, q)) for q in (0.1, 0.5, 0.9))
     return low, middle, high

@@ -7,7 +7,6 @@ only where its first state is its own. Axes: T time, B batch, S state;
 n steps of a stretch, b stretches, k quantities.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -83,13 +82,19 @@ def stretches(layer: LayerTrace, sequences: int | None = None) -> Stretches:
 
 def _linked(layer: LayerTrace) -> Tensor:
     """(T, B): does step t lead from s[t-1] to s[t]? Not where the sequence has ended or a document begins."""
-    linked = torch.ones(layer.inputs.shape[:2], dtype=torch.bool)
+    linked = (live_steps(layer) & ~starting_steps(layer)).cpu()
     linked[: layer.first] = False  # there is no s[0], or it is an earlier layer's
-    if layer.live is not None:
-        linked &= layer.live.cpu()
-    if layer.starts is not None:
-        linked &= ~layer.starts.cpu()
     return linked
+
+
+def live_steps(layer: LayerTrace) -> Tensor:
+    """(T, B): has sequence b a step t?"""
+    return torch.ones_like(layer.states[1:, :, 0], dtype=torch.bool) if layer.live is None else layer.live
+
+
+def starting_steps(layer: LayerTrace) -> Tensor:
+    """(T, B): does a new document begin with the step, so that nothing goes further back?"""
+    return torch.zeros_like(live_steps(layer)) if layer.starts is None else layer.starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +152,3 @@ def student(freedom: int) -> float:
     first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
     return z + first / freedom + second / freedom**2 + third / freedom**3
-
-
-def quantile(x: Tensor, q: float) -> Tensor:
-    """Along the last axis, by the nearest rank (the lower of two); NaN where one is."""
-    rank = math.ceil(q * x.shape[-1]) - 1
-    return torch.where(x.isnan().any(-1), math.nan, x.sort(-1).values[..., rank])

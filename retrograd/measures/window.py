@@ -17,6 +17,7 @@ from torch import Tensor
 
 from retrograd.errors import UsageError
 from retrograd.measures.lags import Crossings, crossings
+from retrograd.measures.spacing import spaced
 from retrograd.numerics import log_norm
 from retrograd.trace import Trace
 
@@ -104,8 +105,7 @@ def window(
 def _sizes(windows: Sequence[int] | None, longest: int) -> tuple[int, ...]:
     """In order; those beyond the longest lag see all, as it does."""
     if windows is None:
-        powers = [2**i for i in range(longest.bit_length())]
-        windows = [*powers, *(3 * p // 2 for p in powers), longest]
+        windows = spaced(longest)
     if not windows or min(windows) < 1:
         raise UsageError(f"Windows are numbers of steps from 1, got {list(windows)}.")
     return tuple(sorted({min(p, longest) for p in windows}))
@@ -145,14 +145,14 @@ def _share(line: Crossings, lags: Tensor, losses: Tensor, p: int) -> Tensor:
 
 
 def _compared(truncated: Sequence[Tensor], whole: Tensor) -> Truncation:
-    g, size = _unit(whole), log_norm(whole.flatten())
+    g, size = _direction(whole), log_norm(whole.flatten())
     return Truncation(
         error=tuple(float((log_norm((part - whole).flatten()) - size).exp()) for part in truncated),
-        cosine=tuple(float(_unit(part) @ g) for part in truncated),
+        cosine=tuple(float(_direction(part) @ g) for part in truncated),
     )
 
 
-def _unit(x: Tensor) -> Tensor:
+def _direction(x: Tensor) -> Tensor:
     """x in one row, of length 1; first scaled by its largest element, whose square may be out of range."""
     x = x.flatten() / x.abs().amax()
     return torch.nn.functional.normalize(x, dim=0, eps=0)

@@ -16,12 +16,8 @@ from retrograd.errors import UsageError
 from retrograd.measures.attribution import attribution
 from retrograd.trace import record
 from tests.contracts import FORMS, B, H, T, X, cell_of, point
-from tests.oracles import STEPS, autograd_jacobian
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
+from tests.measures.subjects import blind, textbook
+from tests.oracles import trajectory
 
 
 def of(module, loss=lambda m, x: m(x)[0].square().sum(-1), *, x=None, **options):
@@ -30,16 +26,8 @@ def of(module, loss=lambda m, x: m(x)[0].square().sum(-1), *, x=None, **options)
 
 
 def jacobians(form, cell, x):
-    """J[t] of each step by autograd through the textbook equation, and the states before."""
-    weights = tuple(
-        None if w is None else w.detach() for w in (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
-    )
-    s, found, before = torch.zeros(x.shape[1], cell.state_size, dtype=x.dtype), [], []
-    for x_t in x:
-        found.append(autograd_jacobian(lambda s, x_t=x_t: STEPS[form](weights, x_t, s), s))
-        before.append(s)
-        s = STEPS[form](weights, x_t, s)
-    return found, before, s
+    """J[t] of each step by autograd through the textbook equation, and the states."""
+    return trajectory(textbook(form, cell), x, torch.zeros(x.shape[1], cell.state_size, dtype=x.dtype))
 
 
 @pytest.mark.parametrize("form", [name for name in FORMS if name.startswith("elman")])
@@ -50,9 +38,9 @@ def test_an_elman_cells_change_is_that_of_the_activation_and_of_the_weights(form
         cell.weight_hh.copy_(nn.init.orthogonal_(torch.empty(H, H).double()) * 0.9)
     x, _ = point(cell)
     (got,) = of(Stack([cell]), lambda m, x: m(x)[0][-1].square().sum(), x=x)
-    J, _, last = jacobians(form, cell, x)
+    J, states = jacobians(form, cell, x)
     total, activation = [], []
-    delta = 2 * last
+    delta = 2 * states[-1]
     for t in reversed(range(T)):
         after = (J[t].transpose(1, 2) @ delta[..., None])[..., 0]
         dz = torch.linalg.solve(cell.weight_hh.T.detach(), after[..., None])[..., 0]
@@ -73,14 +61,14 @@ def test_the_shares_of_the_paths_are_those_of_explicit_jacobians(form):
     cell = cell_of(form)
     x, _ = point(cell)
     (got,) = of(Stack([cell]), lambda m, x: m(x)[0][-1].square().sum(), x=x)
-    J, before, last = jacobians(form, cell, x)
-    delta = 2 * last.clone()
+    J, states = jacobians(form, cell, x)
+    delta = 2 * states[-1]
     delta[:, H:] = 0
     totals, shares = [[] for _ in range(B)], [{name: [] for name in got.shares} for _ in range(B)]
     for t in reversed(range(T)):
         after = (J[t].transpose(1, 2) @ delta[..., None])[..., 0]
         with torch.no_grad():
-            pieces = cell.linearize(cell.project(x[t]), before[t]).paths(delta)  # held by the contract of every cell
+            pieces = cell.linearize(cell.project(x[t]), states[t]).paths(delta)  # held by the contract of every cell
         for b in range(B) if t < T - 1 or not cell.has_memory else ():
             totals[b].append(math.log(after[b].norm() / delta[b].norm()))
             for name, piece in pieces.items():
@@ -239,10 +227,7 @@ def test_every_layer_and_direction_has_an_entry():
 def test_a_layer_without_an_equation_has_its_total_alone():
     x = torch.randn(T, B, X)
     trace = record(nn.LSTM(X, H), lambda m: m(x)[0].square().sum(-1))
-    layer = trace.layers[0]
-    runs = tuple(dataclasses.replace(run, cell=None) for run in layer.runs)
-    blind = dataclasses.replace(trace, layers=(dataclasses.replace(layer, runs=runs),))
-    (got,), (known,) = attribution(blind).layers, attribution(trace).layers
+    (got,), (known,) = attribution(blind(trace)).layers, attribution(trace).layers
     assert (got.total, got.steps) == (known.total, known.steps)
     assert (got.parts, got.shares) == ({}, {})
 

@@ -17,11 +17,6 @@ from tests.trace.brute_force import gradients, unrolled
 X, H, B, T = 3, 5, 4, 16
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def lower_median(norms):
     return sorted(norms.tolist())[(len(norms) - 1) // 2]
 

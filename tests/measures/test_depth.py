@@ -19,11 +19,6 @@ from tests.contracts import FORMS, cell_of
 X, H, B, T = 3, 4, 2, 6
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def measures(*edges, inputs=("x",), outputs=("y",)):
     return tuple(graph_depth([Edge(*edge) for edge in edges], inputs=inputs, outputs=outputs))
 

@@ -28,11 +28,6 @@ def geometric(factor, *, lags=LAGS, anchors=2, batch=6):
     return (l * math.log(factor))[None, :, None].expand(anchors, -1, batch) + torch.randn(anchors, 1, batch)
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize(("factor", "steps"), [(0.5, 9), (0.7, 19), (0.1, 3), (0.8, 30)])
 def test_a_geometric_decay_has_the_horizon_of_its_factor(factor, steps):
     h = horizon(reached(geometric(factor) + 1e-12))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -14,35 +14,21 @@ from retrograd.bptt.stack import Stack
 from retrograd.cells import CELLS, GRU, Additive, Elman
 from retrograd.errors import UsageError
 from retrograd.init import initialise_
-from retrograd.measures.dense import steps_of
 from retrograd.measures.jacobians import jacobians, log_largest
 from retrograd.measures.products import Product, Products
+from retrograd.measures.step_jacobians import steps_of
 from retrograd.measures.stretches import stretches
-from retrograd.trace import Trace, record
+from retrograd.trace import record
 from tests.contracts import FORMS, cell_of, point
-from tests.oracles import STEPS, autograd_jacobian
+from tests.measures.subjects import B, H, T, X, blind, textbook, traced, without_states
+from tests.oracles import trajectory
 
-X, H, B, T = 3, 5, 3, 20
 LARGE = 70  # beyond which the largest singular value of a step is found by iteration
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
-def traced(module, steps=T, batch=B):
-    x = torch.randn(steps, batch, X, dtype=next(module.parameters()).dtype)
-    return record(module, lambda m: m(x)[0].square().sum(-1))
 
 
 def true_jacobians(form, cell, x, s):
     """(T, B, S, S) in numpy."""
-    weights, found = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh), []
-    for x_t in x:
-        found.append(autograd_jacobian(lambda s, x_t=x_t: STEPS[form](weights, x_t, s), s))
-        s = STEPS[form](weights, x_t, s).detach()
-    return torch.stack(found).numpy()
+    return trajectory(textbook(form, cell), x, s)[0].numpy()
 
 
 def spread(values):
@@ -228,9 +214,7 @@ def test_padding_and_new_documents_are_no_steps():
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
 def test_by_the_pullback_or_in_closed_form_it_is_the_same(kind):
     trace = traced(kind(X, H).double())
-    (layer,) = trace.layers
-    blind = replace(layer, runs=tuple(replace(run, cell=None) for run in layer.runs))
-    (closed,), (rows,) = jacobians(trace).layers, jacobians(Trace((blind,), trace.losses)).layers
+    (closed,), (rows,) = jacobians(trace).layers, jacobians(blind(trace)).layers
     for name in ("largest", "median", "smallest", "log_largest", "log_volume", "log_chain"):
         assert getattr(rows, name) == all_spreads(getattr(closed, name))
     assert rows.log_bound is None
@@ -243,12 +227,7 @@ def test_a_projected_lstm_has_its_smaller_state_and_its_bound():
 
 
 def test_a_layer_that_shows_no_state_is_named_and_left_out():
-    class Smoothing(nn.Module):
-        def forward(self, x):
-            return x.cumsum(0)
-
-    x = torch.randn(T, B, X, requires_grad=True)
-    it = jacobians(record(nn.Sequential(Smoothing()), lambda m: m(x).square().sum(-1)))
+    it = jacobians(without_states())
     assert (it.layers, it.not_measured) == ((), ("0",))
 
 

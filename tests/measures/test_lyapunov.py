@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 
 import pytest
 import torch
@@ -15,21 +16,10 @@ from retrograd.errors import UsageError
 from retrograd.init import initialise_
 from retrograd.measures.lyapunov import _pushes, lyapunov
 from retrograd.measures.stretches import stretches
-from retrograd.trace import Trace, record
+from retrograd.trace import record
 from tests.contracts import FORMS, cell_of, point
-from tests.oracles import STEPS, autograd_jacobian
-
-X, H, B, T = 3, 5, 3, 20
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
-def traced(module, steps=T, batch=B):
-    x = torch.randn(steps, batch, X, dtype=next(module.parameters()).dtype)
-    return record(module, lambda m: m(x)[0].square().sum(-1))
+from tests.measures.subjects import B, H, Loop, OwnCell, T, X, blind, textbook, traced, without_states
+from tests.oracles import autograd_jacobian, trajectory
 
 
 def linear(W, inputs=X):
@@ -43,14 +33,9 @@ def diagonal(*w, inputs=X):
     return linear(torch.tensor(w, dtype=torch.float64).diag(), inputs)
 
 
-def true_log_dets(cell, x, s0):
+def true_log_dets(form, cell, x, s0):
     """ln |det J[t]|, (T, B), from autograd on the equation of the cell."""
-    logs, s = [], s0
-    for x_t in x:
-        J = autograd_jacobian(lambda s, x_t=x_t: cell.step(x_t, s), s)
-        logs.append(J.det().abs().log())
-        s = cell.step(x_t, s).detach()
-    return torch.stack(logs)
+    return trajectory(textbook(form, cell), x, s0)[0].det().abs().log()
 
 
 def test_a_diagonal_net_has_the_logarithms_of_its_weights_sorted():
@@ -98,13 +83,7 @@ def test_all_exponents_add_up_to_the_mean_of_ln_det(form, transient):
     x, s0 = point(cell)
     trace = record(Stack([cell]), lambda m: m(x, (s0,))[0].sum(-1))
     (it,) = lyapunov(trace, first=99, transient=transient).layers
-    weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
-    logs, s = [], s0
-    for x_t in x:
-        J = autograd_jacobian(lambda s, x_t=x_t: STEPS[form](weights, x_t, s), s)
-        logs.append(J.det().abs().log())
-        s = STEPS[form](weights, x_t, s).detach()
-    truth = float(torch.stack(logs)[transient:].mean())
+    truth = float(true_log_dets(form, cell, x, s0)[transient:].mean())
     assert it.complete
     assert sum(it.exponents) == pytest.approx(truth, rel=1e-9, abs=1e-12)
 
@@ -235,11 +214,9 @@ def test_steps_after_the_end_of_a_sequence_are_no_steps(bidirectional):
     packed = pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
     found = lyapunov(record(module, lambda m: m(packed)[0].data.sum()), first=99, transient=0).layers
     [cells] = from_torch(module)
-    for it, cell, way in zip(found, cells, (1, -1), strict=False):
+    for it, cell, way in zip(found, cells, (torch.clone, torch.flipud), strict=False):
         logs = [
-            true_log_dets(
-                cell, x[:n, b : b + 1][::way] if way > 0 else x[:n, b : b + 1].flip(0), torch.zeros(1, 2 * H).double()
-            )
+            true_log_dets("lstm", cell, way(x[:n, b : b + 1]), torch.zeros(1, 2 * H).double())
             for b, n in enumerate(lengths)
         ]
         assert it.steps == sum(lengths)
@@ -254,37 +231,11 @@ def test_a_new_document_is_no_step_of_the_old_one():
     (it,) = lyapunov(record(Stack([cell]), lambda m: m(x, None, starts)[0].sum(-1)), first=99, transient=0).layers
     after = cell.step(x[6], torch.zeros(1, H).double()).detach()
     assert it.steps == 13
-    assert sum(it.exponents) == pytest.approx(float(true_log_dets(cell, x[7:], after).mean()), rel=1e-9)
-
-
-class Loop(nn.Module):
-    """nn.RNN's equation as somebody would write it, with a mask on the state."""
-
-    def __init__(self, keep=1.0):
-        super().__init__()
-        self.cell, self.keep = OwnCell(), keep
-
-    def forward(self, x):
-        h, states = x.new_zeros(x.shape[1], H), []
-        for x_t in x:
-            h = self.cell(x_t, h)
-            states.append(h)
-            if self.keep != 1:
-                h = self.keep * h
-        return torch.stack(states), h
-
-
-class OwnCell(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.ih, self.hh = nn.Linear(X, H), nn.Linear(H, H)
-
-    def forward(self, x, h):
-        return torch.tanh(self.ih(x) + self.hh(h))
+    assert sum(it.exponents) == pytest.approx(float(true_log_dets("gru", cell, x[7:], after).mean()), rel=1e-9)
 
 
 def test_a_cell_without_an_equation_is_measured_by_its_pullback():
-    loop = Loop().double()
+    loop = Loop(OwnCell()).double()
     trace = traced(loop)
     assert trace.layers[0].cell is None
     (it,) = lyapunov(trace, first=99).layers
@@ -293,8 +244,6 @@ def test_a_cell_without_an_equation_is_measured_by_its_pullback():
         for name, linear_ in (("ih", loop.cell.ih), ("hh", loop.cell.hh)):
             getattr(twin, f"weight_{name}_l0").copy_(linear_.weight)
             getattr(twin, f"bias_{name}_l0").copy_(linear_.bias)
-    torch.manual_seed(0)
-    Loop()  # the same draws before the inputs
     x = trace.layers[0].inputs
     (truth,) = lyapunov(record(twin, lambda m: m(x)[0].sum(-1)), first=99).layers
     assert it.cells == ("OwnCell",)
@@ -302,12 +251,9 @@ def test_a_cell_without_an_equation_is_measured_by_its_pullback():
     assert it.low == pytest.approx(truth.low, rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", [OwnCell, "elman"])
-def test_what_the_model_does_to_the_state_between_the_calls_is_part_of_the_step(kind):
-    plain, halved = Loop(), Loop(keep=0.5)
-    if kind == "elman":
-        for loop in (plain, halved):
-            loop.cell = nn.RNNCell(X, H)
+@pytest.mark.parametrize("cell", [OwnCell, partial(nn.RNNCell, X, H)], ids=["own", "elman"])
+def test_what_the_model_does_to_the_state_between_the_calls_is_part_of_the_step(cell):
+    plain, halved = Loop(cell()), Loop(cell(), keep=0.5)
     halved.load_state_dict(plain.state_dict())
     with torch.no_grad():
         for p in (*plain.parameters(), *halved.parameters()):
@@ -319,20 +265,12 @@ def test_what_the_model_does_to_the_state_between_the_calls_is_part_of_the_step(
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
 def test_by_the_pullback_or_in_closed_form_it_is_the_same(kind):
     trace = traced(kind(X, H).double())
-    (layer,) = trace.layers
-    blind = replace(layer, runs=tuple(replace(run, cell=None) for run in layer.runs))
-    (closed,), (rows,) = lyapunov(trace).layers, lyapunov(Trace((blind,), trace.losses)).layers
+    (closed,), (rows,) = lyapunov(trace).layers, lyapunov(blind(trace)).layers
     assert rows.exponents == pytest.approx(closed.exponents, rel=1e-9)
 
 
 def test_a_layer_that_shows_no_state_is_named_and_left_out():
-    class Smoothing(nn.Module):
-        def forward(self, x):
-            return x.cumsum(0)
-
-    x = torch.randn(T, B, X, requires_grad=True)
-    trace = record(nn.Sequential(Smoothing()), lambda m: m(x).square().sum(-1))
-    it = lyapunov(trace)
+    it = lyapunov(without_states())
     assert (it.layers, it.stacks, it.not_measured) == ((), (), ("0",))
 
 

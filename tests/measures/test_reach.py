@@ -18,11 +18,6 @@ from tests.trace.brute_force import gradients, unrolled
 X, H, B, T = 3, 5, 4, 16
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
 def test_reach_joins_the_layers_and_equals_a_plain_loop(kind):
     module, x, w = kind(X, H, num_layers=2).double(), torch.randn(T, B, X).double(), torch.randn(H).double()

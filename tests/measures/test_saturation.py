@@ -16,11 +16,6 @@ from retrograd.trace import record
 X, H, B, T = 3, 6, 4, 10
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def of(module, x=None):
     x = torch.randn(T, B, X) if x is None else x
     return saturation(record(module, lambda m: m(x)[0].sum(-1))).layers
@@ -45,6 +40,14 @@ def test_an_lstm_remembers_as_long_as_its_forget_bias_says(bias):
     assert layer.timescales == pytest.approx([-1 / math.log(f)] * 3, rel=1e-5)
     assert (layer.cell, layer.keeping) == ("LSTM", "f")
     assert layer.saturated["f"] == (1.0 if f * (1 - f) < 0.05 else 0.0)
+
+
+def test_timescales_are_those_of_units_by_the_nearest_rank():
+    """Of six, ranks 0.6, 3 and 5.4 are the first, the third and the last."""
+    biases = torch.tensor([3.0, 0.0, 5.0, 1.0, 2.0, 4.0])
+    (layer,) = of(constant(nn.LSTM(X, H), f=biases))
+    slowest = [-1 / math.log(1 / (1 + math.exp(-bias))) for bias in (0, 2, 5)]
+    assert layer.timescales == pytest.approx(slowest, rel=1e-5)
 
 
 def test_a_gru_remembers_by_its_update_gate():

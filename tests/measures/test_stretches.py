@@ -11,16 +11,12 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from retrograd.bptt.stack import Stack
 from retrograd.cells import GRU
 from retrograd.errors import NotMeasured, UsageError
-from retrograd.measures.stretches import averages, check_transient, quantile, stretches, student
+from retrograd.measures.bootstrap import quantile
+from retrograd.measures.stretches import averages, check_transient, stretches, student
 from retrograd.trace import record
 
 X, H, B, T = 3, 4, 4, 12
 LENGTHS = torch.tensor([5, 12, 1, 9])
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
 
 
 def traced(starts=None):

@@ -24,11 +24,6 @@ EXACT = {"rtol": 1e-9, "atol": 1e-12}
 ALL = range(1, T + 1)
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def squares(outputs):
     return outputs.square().sum(-1)
 

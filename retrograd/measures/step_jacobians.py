@@ -26,7 +26,7 @@ AT_ONCE = 64  # steps whose maps are held together
 MOST = 1 << 22  # numbers that go through `back` together, 32 MB
 
 
-class Steps(ABC):
+class StepJacobians(ABC):
     """The maps of n consecutive steps of b stretches, in float64 on the CPU."""
 
     @abstractmethod
@@ -51,20 +51,15 @@ class Steps(ABC):
         """(ds[t]/dx[t]) v of the j-th step, for vectors (b, k, X); not of a cell without an equation."""
 
 
-def steps_of(layer: LayerTrace, along: Stretches) -> Iterator[Steps]:
+def steps_of(layer: LayerTrace, along: Stretches) -> Iterator[StepJacobians]:
     """The steps of these stretches, a piece of them at a time."""
     cell = layer.cell
     for first in range(0, along.steps, AT_ONCE):
         times = along.times(first, min(first + AT_ONCE, along.steps))
-        if cell is not None and type(cell) in UNITWISE and not bridged(layer):
+        if cell is not None and type(cell) in UNITWISE and not layer.bridged:
             yield _unitwise(cell, layer, times, along.sequence)
         else:
             yield ByRows(layer, times, along.sequence)
-
-
-def bridged(layer: LayerTrace) -> bool:
-    """Does the model do something to the state between two calls of the layer, so that it is not the cell's alone?"""
-    return any(run.given is not None for run in layer.runs)
 
 
 def on_cpu(cell: Cell) -> Cell:
@@ -79,7 +74,7 @@ def aligned(values: Tensor, rows: Tensor, sequence: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class ByRows(Steps):
+class ByRows(StepJacobians):
     """Any cell: S pullbacks a step, of all sequences of the batch."""
 
     layer: LayerTrace
@@ -117,7 +112,7 @@ class ByRows(Steps):
 
 
 @dataclass(frozen=True, eq=False)
-class Unitwise(Steps):
+class Unitwise(StepJacobians):
     """The cells in closed form."""
 
     to_p: Tensor  # K for the input's share p, (M, n, b, G, H)
