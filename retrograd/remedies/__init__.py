@@ -13,11 +13,11 @@ from retrograd.remedies.calibration import calibrated
 from retrograd.remedies.clip import clip_in_time, clip_norm, window
 from retrograd.remedies.flossing import flossing
 from retrograd.remedies.norm_preserving import norm_preserving
-from retrograd.remedies.patch import Course, Kind, Loss, Patch, Plain
+from retrograd.remedies.patch import Course, Loss, Patch, Plain
 from retrograd.remedies.snapshot import Snapshot
 from retrograd.remedies.starts import DISCARDS, start
 
-__all__ = ["REMEDIES", "Course", "Kind", "Loss", "Patch", "Plain", "Snapshot", "remedy_named"]
+__all__ = ["REMEDIES", "Course", "Loss", "Patch", "Plain", "Snapshot", "remedy_named"]
 
 _OTHERS = (
     Patch(

@@ -56,7 +56,7 @@ def leading(cell: Cell, inputs: Tensor, state: Tensor, real: Tensor) -> float:
     delta = torch.randn(state.shape, dtype=torch.float64, generator=generator).to(state)
     logs = []
     for step, here in zip(reversed(steps), real.flip(0), strict=True):
-        before = cell.pullback(step, delta)[0]
+        before = step.pullback(delta)[0]
         log = log_norm(before)
         logs.append(log - log_norm(delta))
         told = (here & log.isfinite())[:, None]

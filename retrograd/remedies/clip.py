@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from retrograd.errors import ConfigError, NotMeasured
-from retrograd.numerics import log_norm, log_total_norm
+from retrograd.numerics import log_norm, log_total_norm, scale_
 from retrograd.remedies.patch import Course, Loss
 from retrograd.remedies.unrolled import Pass, Tap, recurrent_modules, unrolled
 from retrograd.trace.snapshot import untouched
@@ -38,9 +38,7 @@ class ClipNorm(Course):
         log = log_total_norm(gradients)
         self._logs.append(log)
         if math.log(self.norm) < log < math.inf:
-            root = math.exp((math.log(self.norm) - log) / 2)  # c / |g| itself may underflow float32: as two factors
-            torch._foreach_mul_(gradients, root)
-            torch._foreach_mul_(gradients, root)
+            scale_(gradients, math.log(self.norm) - log)
 
     @property
     def statistics(self) -> dict[str, float]:

@@ -39,13 +39,13 @@ def exponents(cell: Cell, inputs: Tensor, state: Tensor, *, first: int, frame: T
     directions, _ = _orthonormal(directions)
     logs = []
     for t in range(len(p) - 1, -1, -1):
-        directions, log = _orthonormal(cell.pullback(local[t], directions)[0])
+        directions, log = _orthonormal(local[t].pullback(directions)[0])
         logs.append(log)
     return torch.stack(logs).mean(0)
 
 
-def floss(cell: Cell, inputs: Tensor, state: Tensor, *, first: int, frame: Tensor | None = None) -> Tensor:
-    return exponents(cell, inputs, state, first=first, frame=frame).square().sum(-1).mean()
+def floss(cell: Cell, inputs: Tensor, state: Tensor, *, first: int) -> Tensor:
+    return exponents(cell, inputs, state, first=first).square().sum(-1).mean()
 
 
 def _frame(k: int, state: Tensor) -> Tensor:

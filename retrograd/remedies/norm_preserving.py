@@ -31,7 +31,7 @@ def omega(cell: Cell, inputs: Tensor, before: Tensor, delta: Tensor) -> Tensor:
     told = logs.isfinite()
     unit = torch.where(told, delta.double() * (-logs).exp(), 0.0).to(delta.dtype)
     local = cell.linearize(cell.project(inputs), before)
-    back, _, _ = cell.pullback(local, unit)
+    back, _, _ = local.pullback(unit)
     length = torch.linalg.vector_norm(torch.where(told, back, torch.ones_like(back)), dim=-1)  # no sqrt at 0
     off = torch.where(told[..., 0], (length - 1).square(), 0.0)
     return off.sum() / delta.shape[1]

@@ -15,14 +15,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
+from retrograd.diagnosis.remedy import Kind
 from retrograd.errors import ConfigError
 from retrograd.remedies.snapshot import Snapshot
 
-Kind = Literal["start", "training", "architecture"]
 Loss = Callable[[Any], Tensor]  # the model -> the losses of all steps, or one number
 
 

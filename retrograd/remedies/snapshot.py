@@ -9,17 +9,17 @@ whether they are trained. A weight is written to only where it has changed. What
 not followed.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+
+from retrograd.trace.snapshot import Attributes
 
 
 class Snapshot:
     """The state of `model` at the moment this is made."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._modules = [_Module(module) for module in model.modules()]
+        self._modules = [Attributes(module) for module in model.modules()]
         self._tensors = [_Value(x) for x in (*model.parameters(), *model.buffers())]
 
     def restore(self) -> None:
@@ -27,21 +27,6 @@ class Snapshot:
             module.restore()
         for tensor in self._tensors:
             tensor.restore()
-
-
-class _Module:
-    """A module's attributes, and what is in those that are dicts, lists or sets."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module, self.attributes = module, dict(vars(module))
-        self.contents = [(box, box.copy()) for box in self.attributes.values() if isinstance(box, dict | list | set)]
-
-    def restore(self) -> None:
-        attributes = vars(self.module)
-        attributes.clear()
-        attributes.update(self.attributes)
-        for box, content in self.contents:
-            _refill(box, content)
 
 
 class _Value:
@@ -58,13 +43,6 @@ class _Value:
             self.x.grad = self.grad
         with torch.no_grad():
             for y, value in self.values:
-                if not torch.equal(y, value):
+                same = (y == value) | (y.isnan() & value.isnan())
+                if not same.all():
                     y.copy_(value)
-
-
-def _refill(box: Any, content: Any) -> None:
-    box.clear()
-    if isinstance(box, list):
-        box.extend(content)
-    else:
-        box.update(content)

@@ -7,10 +7,10 @@ theme, prints, and fits a telephone. What a model wrote is somebody's text: it i
 import math
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from retrograd import runs
 from retrograd.config import flat
@@ -20,8 +20,8 @@ from retrograd.reports.plots import FIGURES, eigenvalues, gates, names
 from retrograd.reports.plots.colours import DARK, LIGHT
 from retrograd.reports.plots.files import inline
 from retrograd.reports.report import Report
-from retrograd.reports.tables import tables
-from retrograd.reports.text_measures import HEADINGS
+from retrograd.reports.sentences import HEADINGS
+from retrograd.reports.tables import Table, tables
 from retrograd.reports.verdicts import folder, verdict
 
 if TYPE_CHECKING:
@@ -44,11 +44,6 @@ FOREIGN = {  # of somebody's own loop, which no command of ours goes on with
     "killed": "Its process was ended; what it last reported, at step {step:,}, is here.",
     "preempted": "Training was preempted at step {step:,}.",
 }
-
-
-class Table(NamedTuple):
-    heads: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
 
 
 def page(report: Report, *, run: str = "", now: float | None = None) -> str:
@@ -214,16 +209,17 @@ def _blocks(report: Report) -> Table:
         found = panel.blocks.values()
         radius = gates.change([block.radius for block in found], words.rounded)
         sigma = gates.change([block.sigma_max for block in found], words.rounded)
-        rows.append((panel.layer, panel.gate, radius, sigma))
-    return Table(("layer", "gate", "spectral radius", "largest singular value"), rows)
+        smallest = gates.change([block.singular_values[-1] for block in found], words.rounded)
+        rows.append((panel.layer, panel.gate, radius, sigma, smallest))
+    return Table(("layer", "gate", "spectral radius", "largest singular value", "smallest"), rows)
 
 
-def _further(report: Report) -> Iterator[tuple[str, str, Table | None]]:
+def _further(report: Report) -> Iterator[tuple[str, str, Table]]:
     """The further measures that were taken: name, heading and table."""
     found = tables(report)
     for name, heading in HEADINGS.items():
         if name in found:
-            yield name, heading, Table(*found[name])
+            yield name, heading, found[name]
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

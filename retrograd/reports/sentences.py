@@ -5,7 +5,7 @@ caption    those of one measure, and when it was taken
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from retrograd.measures import (
     Context,
@@ -20,11 +20,21 @@ from retrograd.measures import (
     WindowAdequacy,
 )
 from retrograd.reports.report import Measurement, Report
-from retrograd.reports.words import at, count, number, one_line, percent, power, rounded
+from retrograd.reports.words import LN10, at, count, number, one_line, percent, power, rounded
 
-LN10 = math.log(10)
 MOST = 6  # layers that are told and drawn
 LITTLE = 0.005  # a share that would be told as 0 %
+
+HEADINGS = {
+    "attribution": "Why the gradient shrinks or grows",
+    "parts": "What the gradient at a layer is made of",
+    "window": "The gradient of the recurrent weights, by lag and by window",
+    "jacobians": "How much one step and many in a row stretch a gradient",
+    "lyapunov": "Lyapunov exponents",
+    "forgetting": "How fast the start is forgotten",
+    "depth": "Depth, in nonlinear transformations",
+    "context": "How much of the past the loss uses",
+}
 
 
 def told(m: Measurement) -> dict[str, list[str]]:
@@ -49,8 +59,11 @@ def told(m: Measurement) -> dict[str, list[str]]:
     return {name: sentences for name, sentences in found.items() if sentences}
 
 
-def caption(report: Report, name: str, measure: str) -> str:
-    """As "At end, step 200, rnn.l0: ..."."""
+def caption(report: Report, looks: Collection[str], measure: str) -> str:
+    """As "At end, step 200, rnn.l0: ...", of the last of these looks; nothing where there is none."""
+    if not looks:
+        return ""
+    name = list(looks)[-1]
     m = report.measurements[name]
     return f"{at(report, name, m.step)} {' '.join(told(m)[measure])}"
 
@@ -196,8 +209,17 @@ def context(it: Context) -> str:
 
 
 def part(it: LayerParts) -> str:
-    """The share of dL/dh and of dL/dc, as norms, at a few lags."""
-    lags = sorted({0, 1, len(it.output) // 2, len(it.output) - 1})
-    told = (f"{power(it.output[l] / LN10)} and {power(it.memory[l] / LN10)} at lag {l}" for l in lags)
-    counted = count(it.sequences, "sequence")
-    return f"{one_line(it.layer)}: the norms of dL/dh and dL/dc are {', '.join(told)}; median of {counted}."
+    """The norms at the first, the middle and the last lag, and how much of them the layer carried itself."""
+    lags = sorted({0, len(it.whole) // 2, len(it.whole) - 1})
+
+    def listed(logs: Sequence[float]) -> str:
+        return ", ".join(power(logs[l] / LN10) for l in lags)
+
+    alone = all(x == y or abs(x - y) < LITTLE for x, y in zip(it.whole, it.carried, strict=True))
+    told = ["all of it carried by the layer itself" if alone else f"carried by the layer itself {listed(it.carried)}"]
+    if it.memory:
+        told += [f"|dL/dh| {listed(it.output)}", f"|dL/dc| {listed(it.memory)}"]
+    return (
+        f"{one_line(it.layer)}: at lags {', '.join(f'{l:,}' for l in lags)} |dL/ds| is {listed(it.whole)}; "
+        f"{'; '.join(told)}; median of {count(it.sequences, 'sequence')}."
+    )

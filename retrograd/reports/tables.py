@@ -20,8 +20,8 @@ from retrograd.measures import (
 )
 from retrograd.reports.plots.gates import change
 from retrograd.reports.report import Measurement, Report
-from retrograd.reports.sentences import LN10, estimated, of
-from retrograd.reports.words import power, rounded
+from retrograd.reports.sentences import estimated, of
+from retrograd.reports.words import LN10, power, rounded
 
 T = TypeVar("T")
 
@@ -158,8 +158,9 @@ def _parts(looks: Sequence[Parts]) -> Table | None:
     if not looks:
         return None
     rows = [
-        (layer.layer, str(l), power(layer.output[l] / LN10), power(layer.memory[l] / LN10))
+        (layer.layer, str(l), *(power(logs[l] / LN10) if logs else "" for logs in columns))
         for layer in looks[-1].layers
-        for l in sorted({0, *(1 << i for i in range((len(layer.output) - 1).bit_length()))})
+        for columns in [(layer.whole, layer.carried, layer.output, layer.memory)]
+        for l in sorted({0, *(1 << i for i in range((len(layer.whole) - 1).bit_length()))})
     ]
-    return Table(("layer", "lag", "|dL/dh|", "|dL/dc|"), rows)
+    return Table(("layer", "lag", "|dL/ds|", "carried by the layer", "|dL/dh|", "|dL/dc|"), rows)

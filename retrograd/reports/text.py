@@ -2,14 +2,15 @@
 
 page            everything: what was measured, how far it reaches, the gates, what is wrong
 horizon_line    one horizon on one line: name, lag profile, horizon with interval, decay
+further         of each further measure that was taken a heading, and under it a sentence a layer
 """
 
 import textwrap
 from collections.abc import Iterator
 
 from retrograd.measures import Horizon, LayerSaturation
-from retrograd.reports import text_measures
 from retrograd.reports.report import Measurement, Report
+from retrograd.reports.sentences import HEADINGS, told
 from retrograd.reports.sparkline import axis, sparkline
 from retrograd.reports.verdicts import Verdict, verdict
 from retrograd.reports.words import conditions, decay, fault_free, interval, number, spread, which_end
@@ -30,7 +31,7 @@ def page(report: Report, *, width: int = 80) -> str:
         _pairs({name: number(x) for name, x in report.figures.items()}, width),
         "\n".join(_reach(report, width)),
         "\n".join(_gates(report, width)),
-        "\n".join(text_measures.lines(last, width) if last else ()),
+        "\n".join(further(last, width) if last else ()),
         "\n".join(_findings(report, width)),
         "\n".join(_notes(report, width)),
         _sample(report.sample, width),
@@ -46,6 +47,19 @@ def horizon_line(name: str, horizon: Horizon, *, width: int = 100) -> str:
         return f"{name:<{NAME}}  {line:<{bars}}  horizon {horizon!s:<5} {decay(horizon)}"
     reach = f"horizon {horizon}{interval(horizon)}"
     return f"{name:<{NAME}}  {line:<{bars}}  {reach:<24} {decay(horizon)}".rstrip()
+
+
+def further(measurement: Measurement, width: int) -> Iterator[str]:
+    """Wrapped to `width` columns.
+
+    >>> print(*further(report.measurements["end"], 80), sep="\\n")
+    Why the gradient shrinks or grows
+      rnn.l0: -0.29 (-0.31 to -0.28) nats per step, a factor of 0.74, ...
+    """
+    for measure, sentences in told(measurement).items():
+        yield from _wrapped(HEADINGS[measure], width, indent="")
+        for sentence in sentences:
+            yield from _wrapped(sentence, width, indent="    ", first="  ")
 
 
 def _line(h: Horizon, width: int) -> str:

@@ -29,7 +29,7 @@ class Verdict(NamedTuple):
 def verdict(finding: Finding, report: Report, *, run: str = "") -> Verdict:
     """`run` is the run's folder, or the FILE.py:FUNCTION of somebody's model, as commands name it."""
     told = {"where": finding.where, "why": finding.why, "is not": finding.is_not, "assumes": finding.assumes}
-    ways = [Way(_written(it, report), it.kind, words.expected(it.predicted)) for it in finding.remedies]
+    ways = [Way(it.written(foreign=report.foreign), it.kind, words.expected(it.predicted)) for it in finding.remedies]
     proof, commands = _proof(finding, report, run)
     return Verdict(
         finding,
@@ -46,23 +46,15 @@ def folder(run: str) -> str:
     return f"./{named}" if named.startswith("-") else named
 
 
-def _written(remedy: Remedy, report: Report) -> str:
-    return remedy.call if report.foreign else remedy.option or remedy.call
-
-
 def _proof(finding: Finding, report: Report, run: str) -> tuple[str, tuple[str, ...]]:
     remedy, prove = finding.remedy, "To prove it" if finding.severity == "error" else "If the task needs it"
-    if remedy is None or not _written(remedy, report):  # one that a later version has
+    if remedy is None or not remedy.written(foreign=report.foreign):  # one that a later version has
         return "", ()
     if not report.foreign:
-        return (
-            (f"{prove}, train again with it and compare:", _trained_again(remedy, run)) if remedy.option else ("", ())
-        )
-    need = report.subject.get("need")
-    if not remedy.apply:
-        return f"{prove}, apply it and measure again:", (remedy.call, f"rg.diagnose(model, loss, need={need})")
-    command = f"retrograd fix {shlex.quote(run)} --need {need} --apply {remedy.apply}"
-    commands = (remedy.call, command) if run else (remedy.call,)
+        return f"{prove}, train again with it and compare:", _trained_again(remedy, run)
+    command = f"retrograd fix {shlex.quote(run)} --need {report.subject.get('need')} --apply {remedy.apply}"
+    made = run.rpartition(":")[0].endswith(".py")  # else nothing tells a command line how to make the model
+    commands = (remedy.call, command) if made else (remedy.call,)
     return f"{prove}, measure it with the remedy and without; keep=True then leaves it in the model:", commands
 
 

@@ -11,6 +11,7 @@ import unicodedata
 from retrograd.measures import Horizon
 from retrograd.reports.report import Happening, Report
 
+LN10 = math.log(10)
 NAMES = {math.inf: "infinite", -math.inf: "minus infinity"}
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 

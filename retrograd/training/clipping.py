@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retrograd.numerics import log_total_norm
+from retrograd.numerics import log_total_norm, scale_
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,5 @@ def _clamp_(gradients: list[Tensor], limit: float) -> bool:
 def _scale_(gradients: list[Tensor], log: float, log_limit: float) -> bool:
     if log <= log_limit:
         return False
-    # c / |g| itself may underflow float32, so it is applied as two factors
-    root = math.exp((log_limit - log) / 2)
-    torch._foreach_mul_(gradients, root)
-    torch._foreach_mul_(gradients, root)
+    scale_(gradients, log_limit - log)
     return True

@@ -112,10 +112,7 @@ class TestEveryRemedy:
         assert everything(model) == before
 
     def test_what_it_does_not_apply_to_is_refused_in_a_sentence_and_left_alone(self, name, data):
-        if name in ("clip_norm", *set(INITS) - {"identity", "np_rnn", *FOR_GATES}):
-            model = nn.Sequential(nn.Linear(X, H))
-        else:
-            model = REFUSED.get(name, nn.Sequential(nn.Linear(X, H)))
+        model = REFUSED.get(name, nn.Sequential(nn.Linear(X, H)))
         before = everything(model)
         if name == "clip_norm":  # there are weights in every model
             REMEDIES[name].apply(model, lambda m: m(data[0]).square(), 1.0)

@@ -11,7 +11,7 @@ from retrograd.errors import ConfigError
 from retrograd.remedies import REMEDIES
 from retrograd.remedies.flossing import exponents, floss
 from tests.contracts import B, H, T, X, cell_of, point
-from tests.oracles import autograd_jacobian
+from tests.oracles import autograd_jacobian, gradient_by_differences
 
 
 def linear(W):
@@ -74,15 +74,7 @@ def test_its_gradient_is_that_of_finite_differences(form):
     x, s = point(cell)
     found = torch.autograd.grad(floss(cell, x, s, first=3), list(cell.parameters()))
     for p, gradient in zip(cell.parameters(), found, strict=True):
-        differences = torch.zeros_like(p)
-        with torch.no_grad():
-            for i in range(p.numel()):
-                values = []
-                for step in (1e-6, -1e-6):
-                    p.view(-1)[i] += step
-                    values.append(floss(cell, x, s, first=3).item())
-                    p.view(-1)[i] -= step
-                differences.view(-1)[i] = (values[0] - values[1]) / 2e-6
+        differences = gradient_by_differences(lambda: floss(cell, x, s, first=3), p)
         large = differences.abs() > 1e-4 * differences.abs().max()
         torch.testing.assert_close(gradient[large], differences[large], atol=1e-7, rtol=1e-5)
 

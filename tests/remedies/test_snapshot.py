@@ -1,5 +1,8 @@
 """A model goes back to what it was: values, objects and attributes."""
 
+import math
+
+import pytest
 import torch
 from torch import nn
 
@@ -61,9 +64,11 @@ def test_it_can_go_back_and_forth():
         assert model[0] is new
 
 
-def test_what_has_not_changed_is_not_written_to():
+@pytest.mark.parametrize("held", [0.5, math.nan])
+def test_what_has_not_changed_is_not_written_to(held):
     """A graph that was built before can still be taken back."""
     model = nn.RNN(2, 3)
+    nn.init.constant_(model.weight_hh_l0, held)
     loss = model(torch.randn(4, 2, 2))[0].sum()
     Snapshot(model).restore()
     loss.backward()

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
 
 import pytest
 import torch
@@ -20,10 +19,9 @@ from retrograd.measures import (
     window,
 )
 from retrograd.reports import Measurement, Report
-from retrograd.reports.plots import FIGURES, panels
+from retrograd.reports.plots import FIGURES
 from retrograd.reports.plots import measured as is_measured
-from retrograd.reports.plots.colours import LIGHT
-from retrograd.reports.plots.frame import Entry, Frame, width_of
+from retrograd.reports.plots.frame import width_of
 from retrograd.trace import record
 from tests.reports import examples
 from tests.reports.measured import NAMES, alone, everything, measured, spoiled
@@ -31,11 +29,6 @@ from tests.reports.test_plots import SVG, drawn, rows, words_of
 
 PICTURES = [name for name in NAMES if name != "depth"]
 LN10 = math.log(10)
-
-
-@pytest.fixture(scope="module")
-def end():
-    return dataclasses.replace(examples.full().measurements["end"], **dict.fromkeys(NAMES))
 
 
 @pytest.fixture(scope="module")
@@ -190,24 +183,6 @@ def test_the_rows_are_the_measurements(two):
 # what is drawn
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """What the frames were given to draw: the method's name and its arguments."""
-    found = []
-
-    def spied(kind, original):
-        def wrapped(self, *args, **kwargs):
-            args = [list(x) if isinstance(x, Iterable) and not isinstance(x, str) else x for x in args]
-            found.append((kind, args, kwargs))
-            return original(self, *args, **kwargs)
-
-        return wrapped
-
-    for kind in ("line", "dots", "across", "down", "triangles", "crosses", "band", "area"):
-        monkeypatch.setattr(Frame, kind, spied(kind, getattr(Frame, kind)))
-    return found
-
-
 def test_the_lines_of_the_window_are_decades_by_lag_and_cosines_by_the_logarithm_of_the_window(two, calls):
     drawn("window", two)
     lines = [(list(args[0]), list(args[1]), args[2]) for kind, args, _ in calls if kind == "line"]
@@ -278,17 +253,6 @@ def test_what_is_not_finite_is_marked_and_named(name, bad, word, end):
     assert not {"NaN", "infinite", "minus infinity"} & set(healthy)
 
 
-def test_minus_infinity_falls_to_the_bottom_and_the_rest_is_marked_at_the_top(calls):
-    frame = Frame(panels.sheet(LIGHT), LIGHT, box=(1, 1, 4, 2), x=(0, 4), y=(-5, 5))
-    panels.marks(frame, [0, 1, 2, 3], [-math.inf, math.nan, 0.5, math.inf], "end")
-    marked = [(kind, *args) for kind, args, _ in calls if args[0]]
-    assert marked == [
-        ("crosses", [(2, 3)], "alarm"),
-        ("triangles", [(4, 3)], "alarm", 1),
-        ("triangles", [(1, 1)], "end", -1),
-    ]
-
-
 def test_minus_infinity_is_a_zero_of_a_size_and_itself_of_a_rate(end):
     report = sick(end, -math.inf, "Elman", 1)
     for name in ("window", "jacobians"):
@@ -344,34 +308,6 @@ def test_of_many_layers_the_first_are_drawn_and_all_are_in_the_table(end):
         assert {f"l{i}" for i in range(9)} <= {row[1] for row in rows(name, report)}
         more = 4 if name == "lyapunov" else 3  # the stack of all of them
         assert f"{more} more layers are in the table." in FIGURES[name].alt(report)
-
-
-def test_long_names_stay_apart():
-    assert panels.shortened(["rnn.l0", "rnn.l1"], 8) == ["rnn.l0", "rnn.l1"]
-    assert panels.shortened(["encoder.rnn.l0", "decoder.rnn.l1"], 8) == ["….rnn.l0", "….rnn.l1"]
-    alike = [f"encoder.blocks.{i}.recurrent.rnn.l0" for i in range(12)]
-    short = panels.shortened(alike, 11)
-    assert len(set(short)) == 12
-    assert max(map(len, short)) == 11
-    assert panels.shortened(["same", "same"], 3) == ["…me", "…me"]
-
-
-@pytest.mark.parametrize("most", [1, 3, 7])
-def test_a_key_takes_as_many_rows_as_it_was_given_room_for(most, monkeypatch):
-    entries = [Entry("bound from the steps" * (1 + i % 2), "end") for i in range(most)]
-    figure, _ = panels.spread_out(LIGHT, panels.Plan(1, across=1), entries)
-    heights = {round(text.get_position()[1], 3) for text in figure.findobj(lambda it: hasattr(it, "get_fontsize"))}
-    assert len(heights) == panels.key_rows(entries)
-
-
-@pytest.mark.parametrize("longest", [1, 2, 3, 64, 192, 10_000])
-def test_an_axis_of_doublings_has_powers_of_two_within(longest):
-    (low, high), (places, labels) = panels.doublings(longest)
-    assert low == 0
-    assert high == max(math.log2(longest), 1)
-    assert len(places) <= 6
-    assert all(0 <= x <= high for x in places)
-    assert [f"{round(2**x):,}" for x in places] == labels
 
 
 def test_names_by_somebody_who_wishes_the_page_ill(end):

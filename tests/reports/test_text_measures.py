@@ -6,15 +6,11 @@ import math
 import pytest
 
 from retrograd.measures import Depth, LayerDepth
+from retrograd.reports.sentences import HEADINGS
 from retrograd.reports.tables import tables
-from retrograd.reports.text_measures import HEADINGS, lines
+from retrograd.reports.text import further
 from tests.reports import examples
 from tests.reports.measured import NAMES, alone, everything, measured, spoiled
-
-
-@pytest.fixture(scope="module")
-def end():
-    return dataclasses.replace(examples.full().measurements["end"], **dict.fromkeys(NAMES))
 
 
 def looked(end, **fields):
@@ -22,11 +18,11 @@ def looked(end, **fields):
 
 
 def told(m, width=100):
-    return " ".join(" ".join(lines(m, width)).split())
+    return " ".join(" ".join(further(m, width)).split())
 
 
 def test_what_was_taken_has_a_heading_and_a_sentence_a_layer(end):
-    found = list(lines(looked(end, **everything("LSTM", 2)), 2000))
+    found = list(further(looked(end, **everything("LSTM", 2)), 2000))
     headings = [line for line in found if not line.startswith(" ")]
     assert headings == [HEADINGS[name] for name in NAMES]
     for heading, layers in zip(headings[:5], (2, 2, 2, 3, 2), strict=True):
@@ -36,24 +32,24 @@ def test_what_was_taken_has_a_heading_and_a_sentence_a_layer(end):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_measure_is_told_alone_and_nothing_else(name, end):
-    found = list(lines(looked(end, **{name: everything()[name]}), 80))
+    found = list(further(looked(end, **{name: everything()[name]}), 80))
     assert [line for line in found if not line.startswith(" ")] == [HEADINGS[name]]
     assert len(found) > 1
 
 
 def test_nothing_measured_takes_no_line(end):
-    assert list(lines(end, 80)) == []
+    assert list(further(end, 80)) == []
     empty = {
         f: dataclasses.replace(it, layers=()) for f, it in everything().items() if f in ("attribution", "lyapunov")
     }
-    assert list(lines(looked(end, **empty), 80)) == []
+    assert list(further(looked(end, **empty), 80)) == []
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 @pytest.mark.parametrize("bad", [None, math.nan, -math.inf])
 def test_no_line_is_wider_than_the_terminal(width, bad, end):
     for fields in (everything("LSTM", 9), {n: spoiled(it, bad) for n, it in everything("Elman", 2).items()}):
-        found = list(lines(looked(end, **fields), width))
+        found = list(further(looked(end, **fields), width))
         assert max(map(len, found)) <= width
 
 

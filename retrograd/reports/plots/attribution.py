@@ -44,7 +44,7 @@ def attribution(report: Report, colours: Colours) -> "Figure":
         frame = Frame(figure, colours, box=box, x=x, y=(len(lines) - 0.5, -0.5))
         frame.xaxis(labelled(ticks(*x, most=5) if lines is changes else _percents(*x), values))
         frame.text((LEFT, bottom + box[3] + 0.06), name, "muted", va="bottom")
-        names(frame, lines)
+        names(frame, [(line.layer, line.name) for line in lines])
         bars(frame, report, lines)
         top = bottom - BELOW
     frame.key(entries, top=tall - 0.14)
@@ -52,8 +52,7 @@ def attribution(report: Report, colours: Colours) -> "Figure":
 
 
 def attribution_alt(report: Report) -> str:
-    found = measured(report)
-    return caption(report, list(found)[-1], "attribution") if found else NOT_MEASURED
+    return caption(report, measured(report), "attribution") or NOT_MEASURED
 
 
 def attribution_rows(report: Report) -> Iterator[Row]:

@@ -47,16 +47,16 @@ def bars(frame: Frame, report: Report, lines: Sequence[Line]) -> None:
                 _bar(frame, it, y, paint(report, name), width=9.0 / max(1.5, len(line.values)))
 
 
-def names(frame: Frame, lines: Sequence[Line], *, left: float = 0.1) -> None:
+def names(frame: Frame, rows: Sequence[tuple[str, str]]) -> None:
     """The layer where it begins, the quantity on each line."""
-    before, each = None, list(dict.fromkeys(line.layer for line in lines))
+    before, each = "", list(dict.fromkeys(layer for layer, _ in rows))
     label = dict(zip(each, shortened(each, LONGEST), strict=True))
-    for i, line in enumerate(lines):
+    for i, (layer, name) in enumerate(rows):
         x, y = frame.at(frame.x[0], i)
-        frame.text((x - 0.08, y), one_line(line.name, most=14), ha="right", va="center_baseline")
-        if line.layer != before:
-            frame.text((left, y), label[line.layer], "muted", va="center_baseline")
-        before = line.layer
+        frame.text((x - 0.08, y), one_line(name, most=14), ha="right", va="center_baseline")
+        if layer != before:
+            frame.text((0.1, y), label[layer], "muted", va="center_baseline")
+        before = layer
 
 
 def _bar(frame: Frame, it: Estimate, y: float, colour: str, *, width: float) -> None:

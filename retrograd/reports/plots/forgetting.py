@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from retrograd.measures import Forgetting, LayerForgetting
 from retrograd.reports.plots.curves import Row
 from retrograd.reports.plots.frame import Colours, Entry, Frame, words_only
-from retrograd.reports.plots.panels import Axis, marks, one_each, panel, shortened, spread_out, unusual
+from retrograd.reports.plots.panels import Axis, integers, marks, one_each, unusual
 from retrograd.reports.plots.reach import paint
-from retrograd.reports.plots.scales import decades, labelled, limits, ticks
+from retrograd.reports.plots.scales import decades, labelled, limits
 from retrograd.reports.report import Report
-from retrograd.reports.sentences import LN10, MOST, caption
-from retrograd.reports.words import one_line
+from retrograd.reports.sentences import MOST, caption
+from retrograd.reports.words import LN10, one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,9 +29,8 @@ def forgetting(report: Report, colours: Colours) -> "Figure":
     if not found:
         return words_only(colours, NOT_MEASURED)
     names = list(dict.fromkeys(layer.layer for it in found.values() for layer in it.layers))[:MOST]
-    figure, boxes = spread_out(colours, one_each(names), _entries(report, found))
-    for name, title, box in zip(names, shortened(names), boxes, strict=True):
-        frame = panel(figure, colours, box, x=_steps(found), y=_distances(found), title=title)
+    figure, frames = one_each(colours, names, _entries(report, found), x=_steps(found), y=_distances(found))
+    for name, frame in zip(names, frames, strict=True):
         for m, it in found.items():
             for layer in it.layers:
                 if layer.layer == name:
@@ -40,8 +39,7 @@ def forgetting(report: Report, colours: Colours) -> "Figure":
 
 
 def forgetting_alt(report: Report) -> str:
-    found = measured(report)
-    return caption(report, list(found)[-1], "forgetting") if found else NOT_MEASURED
+    return caption(report, measured(report), "forgetting") or NOT_MEASURED
 
 
 def forgetting_rows(report: Report) -> Iterator[Row]:
@@ -87,9 +85,7 @@ def _entries(report: Report, found: dict[str, Forgetting]) -> list[Entry]:
 
 
 def _steps(found: dict[str, Forgetting]) -> Axis:
-    longest = max(len(layer.distance) for it in found.values() for layer in it.layers) - 1
-    span = (0.0, float(max(longest, 1)))
-    return Axis(span, ticks(*span, most=6, whole=True), "step")
+    return integers(max(len(layer.distance) for it in found.values() for layer in it.layers) - 1, "step")
 
 
 def _distances(found: dict[str, Forgetting]) -> Axis:

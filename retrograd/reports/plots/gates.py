@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from retrograd.measures import LayerSaturation
+from retrograd.reports.plots import bars
 from retrograd.reports.plots.curves import Row
 from retrograd.reports.plots.frame import WIDTH, Colours, Entry, Frame, sheet, words_only
+from retrograd.reports.plots.panels import shortened
 from retrograd.reports.plots.reach import paint
 from retrograd.reports.plots.scales import decades, limits, ticks
 from retrograd.reports.report import Report
@@ -54,7 +56,7 @@ def gates(report: Report, colours: Colours) -> "Figure":
         frame.text((left, low + tall + 0.06), quantity, "muted", va="bottom")
         _pairs(frame, report, values)
         if left == LEFT:
-            _names(frame, [(row.layer, row.name) for row in rows])
+            bars.names(frame, [(row.layer, row.name) for row in rows])
     if memories:
         _memory(figure, colours, report, memories)
     frame.key([Entry(one_line(name), paint(report, name), "dots") for name in named(report)], top=low + tall + 0.45)
@@ -165,17 +167,6 @@ def _rules(frame: Frame, rows: int) -> None:
     frame.strokes([[frame.at(x, i) for x in frame.x] for i in range(rows)], "rule", width=0.8)
 
 
-def _names(frame: Frame, rows: list[tuple[str, str]]) -> None:
-    """The layer where it begins, the gate on each line."""
-    before = None
-    for i, (layer, gate) in enumerate(rows):
-        x, y = frame.at(frame.x[0], i)
-        frame.text((x - 0.13, y), gate, ha="right", va="center_baseline")
-        if layer != before:
-            frame.text((0.1, y), _short(layer), "muted", va="center_baseline")
-        before = layer
-
-
 def _pairs(frame: Frame, report: Report, rows: list[dict[str, float | None]]) -> None:
     """A dot for each measurement, joined; × at the right edge where it is not finite."""
     ends = [[x for x in row.values() if x is not None and math.isfinite(x)] for row in rows]
@@ -201,8 +192,9 @@ def _memory(
     frame = Frame(figure, colours, box=box, x=(low, max(high, low + 1)), y=(len(memories) - 0.5, -0.5))
     frame.xaxis(decades(*frame.x))
     frame.text((LEFT, box[1] + box[3] + 0.06), "memory lasts, in steps; bar: 80 % of the units", "muted", va="bottom")
-    for i, (layer, times) in enumerate(memories):
-        frame.text((0.1, frame.at(0, i)[1]), _short(layer), "muted", va="center_baseline")
+    labels = shortened([layer for layer, _ in memories], bars.LONGEST)
+    for i, (label, (_, times)) in enumerate(zip(labels, memories, strict=True)):
+        frame.text((0.1, frame.at(0, i)[1]), label, "muted", va="center_baseline")
         for name, three in times.items():
             y = i + (0.2 if paint(report, name) == "end" and len(times) > 1 else -0.2 if len(times) > 1 else 0.0)
             places = [p for p in (_edge(x, frame) for x in three) if p is not None]
@@ -217,9 +209,3 @@ def _edge(steps: float, frame: Frame) -> float | None:
     if math.isnan(steps) or steps < 0:
         return None
     return frame.x[1] if steps == math.inf else max(math.log10(steps), frame.x[0]) if steps > 0 else frame.x[0]
-
-
-def _short(layer: str) -> str:
-    """The end of a long name tells layers apart: encoder.rnn.l0."""
-    plain = one_line(layer)
-    return plain if len(plain) <= 9 else "…" + plain[-8:]

@@ -14,12 +14,11 @@ from retrograd.reports.plots.curves import Row
 from retrograd.reports.plots.frame import WIDTH, Colours, Frame, sheet, words_only
 from retrograd.reports.plots.scales import Ticks, decades, ticks
 from retrograd.reports.report import Measurement, Report
-from retrograd.reports.words import at, one_line, power
+from retrograd.reports.words import LN10, at, one_line, power
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LN10 = math.log(10)
 DEEPEST = 12.0  # decades under the largest value, from which on all is the darkest colour
 NOT_MEASURED = "Each loss's gradient at each state was not measured."
 BOX = (0.62, 0.42, WIDTH - 0.77, 2.3)

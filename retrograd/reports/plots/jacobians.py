@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from retrograd.measures import Jacobians, LayerJacobians
 from retrograd.reports.plots.curves import Row
 from retrograd.reports.plots.frame import Colours, Entry, Frame, words_only
-from retrograd.reports.plots.panels import Axis, doublings, marks, one_each, panel, shortened, spread_out, unusual
+from retrograd.reports.plots.panels import Axis, doublings, marks, one_each, unusual
 from retrograd.reports.plots.reach import paint
 from retrograd.reports.plots.scales import decades, labelled, limits
 from retrograd.reports.report import Report
-from retrograd.reports.sentences import LN10, MOST, caption
-from retrograd.reports.words import one_line
+from retrograd.reports.sentences import MOST, caption
+from retrograd.reports.words import LN10, one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,10 +30,9 @@ def jacobians(report: Report, colours: Colours) -> "Figure":
     if not found:
         return words_only(colours, NOT_MEASURED)
     names = list(dict.fromkeys(layer.layer for it in found.values() for layer in it.layers))[:MOST]
-    figure, boxes = spread_out(colours, one_each(names), _entries(report, found))
-    for name, title, box in zip(names, shortened(names), boxes, strict=True):
+    figure, frames = one_each(colours, names, _entries(report, found), x=_lags(found), y=_sizes(found))
+    for name, frame in zip(names, frames, strict=True):
         each = {m: layer for m, it in found.items() for layer in it.layers if layer.layer == name}
-        frame = panel(figure, colours, box, x=_lags(found), y=_sizes(found), title=title)
         frame.across(0.0, "muted", width=0.8)
         _bounds(frame, list(each.values())[-1])
         for m, layer in each.items():
@@ -42,8 +41,7 @@ def jacobians(report: Report, colours: Colours) -> "Figure":
 
 
 def jacobians_alt(report: Report) -> str:
-    found = measured(report)
-    return caption(report, list(found)[-1], "jacobians") if found else NOT_MEASURED
+    return caption(report, measured(report), "jacobians") or NOT_MEASURED
 
 
 def jacobians_rows(report: Report) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from retrograd.measures import Exponents, LyapunovSpectrum
 from retrograd.reports.plots.curves import Row
 from retrograd.reports.plots.frame import Colours, Entry, Frame, words_only
-from retrograd.reports.plots.panels import Axis, marks, one_each, panel, shortened, spread_out, unusual
+from retrograd.reports.plots.panels import Axis, marks, one_each, unusual
 from retrograd.reports.plots.reach import paint
 from retrograd.reports.plots.scales import labelled, limits, ticks
 from retrograd.reports.report import Report
@@ -30,11 +30,10 @@ def lyapunov(report: Report, colours: Colours) -> "Figure":
     if not found:
         return words_only(colours, NOT_MEASURED)
     names = list(dict.fromkeys(one.name for it in found.values() for one in it))[:MOST]
-    figure, boxes = spread_out(colours, one_each(names), _entries(report, found))
-    titles = shortened([of(_last(found, name)) for name in names])
-    for name, title, box in zip(names, titles, boxes, strict=True):
+    titles = [of(_last(found, name)) for name in names]
+    figure, frames = one_each(colours, titles, _entries(report, found), x=_places(found), y=_rates(found))
+    for name, frame in zip(names, frames, strict=True):
         each = {m: one for m, it in found.items() for one in it if one.name == name}
-        frame = panel(figure, colours, box, x=_places(found), y=_rates(found), title=title)
         frame.across(0.0, "ink", width=0.9)
         for i, (m, one) in enumerate(each.items()):
             _points(frame, one, paint(report, m), (i - (len(each) - 1) / 2) * BESIDE)
@@ -42,8 +41,7 @@ def lyapunov(report: Report, colours: Colours) -> "Figure":
 
 
 def lyapunov_alt(report: Report) -> str:
-    found = measured(report)
-    return caption(report, list(found)[-1], "lyapunov") if found else NOT_MEASURED
+    return caption(report, measured(report), "lyapunov") or NOT_MEASURED
 
 
 def lyapunov_rows(report: Report) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from retrograd.reports.plots import curves
 from retrograd.reports.plots.frame import WIDTH, Colours, Entry, Frame, Range, sheet, width_of
-from retrograd.reports.plots.scales import Ticks
+from retrograd.reports.plots.scales import Ticks, ticks
 from retrograd.reports.words import one_line
 
 if TYPE_CHECKING:
@@ -43,9 +43,14 @@ class Plan(NamedTuple):
         return math.ceil(self.panels / self.across)
 
 
-def one_each(layers: Sequence[object]) -> Plan:
-    """A panel for each layer: two side by side, and a higher one for a layer alone."""
-    return Plan(len(layers), across=2) if len(layers) > 1 else Plan(1, across=1, tall=1.5)
+def one_each(
+    colours: Colours, layers: Sequence[str], entries: Sequence[Entry], *, x: Axis, y: Axis
+) -> "tuple[Figure, list[Frame]]":
+    """A panel for each layer, all on the same axes: two side by side, and a higher one for a layer alone."""
+    plan = Plan(len(layers), across=2) if len(layers) > 1 else Plan(1, across=1, tall=1.5)
+    figure, boxes = spread_out(colours, plan, entries)
+    titled = zip(boxes, shortened(layers), strict=True)
+    return figure, [panel(figure, colours, box, x=x, y=y, title=title) for box, title in titled]
 
 
 def spread_out(colours: Colours, plan: Plan, entries: Sequence[Entry]) -> "tuple[Figure, list[Box]]":
@@ -94,6 +99,12 @@ def key_rows(entries: Sequence[Entry]) -> int:
             x, rows = 0.12, rows + 1
         x += wide + 0.13
     return rows if entries else 0
+
+
+def integers(longest: int, name: str) -> Axis:
+    """An axis of whole numbers from 0."""
+    span = (0.0, float(max(longest, 1)))
+    return Axis(span, ticks(*span, most=6, whole=True), name)
 
 
 def doublings(longest: float) -> tuple[Range, Ticks]:

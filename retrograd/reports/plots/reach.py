@@ -15,12 +15,11 @@ from retrograd.reports.plots.curves import Row, measured
 from retrograd.reports.plots.frame import WIDTH, Colours, Entry, Frame, sheet, words_only
 from retrograd.reports.plots.scales import decades, limits, ticks
 from retrograd.reports.report import Curve, Report
-from retrograd.reports.words import at, decay, interval, number, one_line, power
+from retrograd.reports.words import LN10, at, decay, interval, number, one_line, power
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LN10 = math.log(10)
 FLOOR = -8.0  # decades under which a profile leaves the picture
 NOT_MEASURED = "Gradient reach: not measured."
 

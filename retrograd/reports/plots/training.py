@@ -15,7 +15,7 @@ from retrograd.reports.plots.curves import Panel, course, draw_curve, extremes, 
 from retrograd.reports.plots.frame import WIDTH, Colours, Entry, Frame, sheet, words_only
 from retrograd.reports.plots.scales import decades, labelled, limits, ticks
 from retrograd.reports.report import Curve, Happening, Report
-from retrograd.reports.words import number, one_line, percent, place
+from retrograd.reports.words import LN10, number, one_line, percent, place
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,7 +122,7 @@ def _told(h: Happening, first: int, last: int) -> str:
 
 def _norm(norm: Curve) -> Panel:
     """Its panel: of decimal logarithms, where they differ by more than one."""
-    decimal = scaled(norm, lambda x: x / math.log(10))
+    decimal = scaled(norm, lambda x: x / LN10)
     known = (*decimal.values, *decimal.low, *decimal.high)
     low, high = limits(known, margin=0.06)
     if high - low > 1:

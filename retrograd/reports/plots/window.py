@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from retrograd.measures import LayerWindow, WindowAdequacy
 from retrograd.reports.plots.curves import Row
 from retrograd.reports.plots.frame import Colours, Entry, Frame, words_only
-from retrograd.reports.plots.panels import Axis, Plan, doublings, marks, panel, shortened, spread_out, unusual
+from retrograd.reports.plots.panels import Axis, Plan, doublings, integers, marks, panel, shortened, spread_out, unusual
 from retrograd.reports.plots.reach import lines, paint
 from retrograd.reports.plots.scales import decades, labelled, limits, ticks
 from retrograd.reports.report import Report
-from retrograd.reports.sentences import LN10, MOST, caption
-from retrograd.reports.words import one_line
+from retrograd.reports.sentences import MOST, caption
+from retrograd.reports.words import LN10, one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,8 +43,7 @@ def window(report: Report, colours: Colours) -> "Figure":
 
 
 def window_alt(report: Report) -> str:
-    found = measured(report)
-    return caption(report, list(found)[-1], "window") if found else NOT_MEASURED
+    return caption(report, measured(report), "window") or NOT_MEASURED
 
 
 def window_rows(report: Report) -> Iterator[Row]:
@@ -99,8 +98,7 @@ def _entries(report: Report, found: dict[str, WindowAdequacy]) -> list[Entry]:
 
 def _lags(found: dict[str, WindowAdequacy]) -> Axis:
     longest = max(len(layer.log_norms) for it in found.values() for layer in it.layers) - 1
-    span = (0.0, float(max(longest, 1)))
-    return Axis(span, ticks(*span, most=6, whole=True), "lag, steps back")
+    return integers(longest, "lag, steps back")
 
 
 def _sizes(found: dict[str, WindowAdequacy]) -> Axis:
