@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from retrograd.errors import ConfigError, nearest
 
 BUDGETS = {"minutes", "steps", "epochs"}
+UNKNOWN = "unknown"  # of a watched training, which is somebody's own
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 

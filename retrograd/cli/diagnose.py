@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from retrograd.reports import Report
 
 FOUND = 3  # the exit code where something is wrong
-BATCHES = 4  # that are measured of a function's third value
 
 
 def diagnose(
@@ -21,7 +20,7 @@ def diagnose(
         ),
     ],
     need: Annotated[int | None, typer.Option(help="Steps that the task must look back.")] = None,
-    all: Annotated[bool, typer.Option("--all", help="Take every measure; of a model, not of a run.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Take every measure.")] = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the page.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what --html would write.")] = False,
     json: Annotated[bool, typer.Option("--json", help="The report as JSON on stdout.")] = False,
@@ -52,17 +51,15 @@ def diagnose(
 
 
 def _report(name: str, need: int | None, *, everything: bool) -> "Report":
-    from itertools import islice
-
     from retrograd.cli import target
 
     if not target.is_target(name):
         from retrograd.experiments.inspection import diagnose_run
 
-        return diagnose_run(name, need=need)
+        return diagnose_run(name, need=need, all=everything)
+    from retrograd.experiments.calling import MEASURED, taken
     from retrograd.experiments.examination import diagnose as examine
 
     model, loss, batches = target.load(name)
     with target.telling(target.file_of(name)):
-        some = None if batches is None else islice(batches() if callable(batches) else batches, BATCHES)
-        return examine(model, loss, need=need, batches=some, all=everything)
+        return examine(model, loss, need=need, batches=taken(batches, MEASURED), all=everything)

@@ -82,17 +82,18 @@ def _fixed(name: str, remedy: str | None, **options: Any) -> "Fixed":
 
 def lines(fixed: "Fixed", *, width: int) -> list[str]:
     """What was expected, what was measured, both curves, and a sentence on each."""
+    from retrograd.cli.tables import wrapped
     from retrograd.reports.text import horizon_line
 
     width = max(min(width, 100), 40)
     expected = "" if fixed.predicted is None else f" Expected horizon: {_steps(fixed.predicted)}."
-    shown = [*_wrapped(f"{fixed.remedy} ({fixed.kind}): {fixed.note}{expected}", width), ""]
+    shown = [*wrapped(f"{fixed.remedy} ({fixed.kind}): {fixed.note}{expected}", room=width), ""]
     shown += [horizon_line(name, report.horizon, width=width) for name, report in _both(fixed)]
-    shown += ["", *_wrapped(fixed.sentence, width)]
+    shown += ["", *wrapped(fixed.sentence, room=width)]
     for finding in fixed.after.findings:
-        shown += _wrapped(f"{finding.severity}, still: {finding.message}", width)
+        shown += wrapped(f"{finding.severity}, still: {finding.message}", room=width)
     if fixed.trained:
-        shown += ["", *_curves(fixed.trained, width), "", *_wrapped(fixed.trained.sentence, width)]
+        shown += ["", *_curves(fixed.trained, width), "", *wrapped(fixed.trained.sentence, room=width)]
     return shown
 
 
@@ -186,9 +187,3 @@ def _ends(half: "Half") -> str:
 
 def _steps(predicted: float) -> str:
     return "without end" if math.isinf(predicted) else f"{predicted:g} steps"
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, width, break_on_hyphens=False)

@@ -83,7 +83,7 @@ def _summary(run: "Details") -> dict[str, str]:
     }
     if watched:
         values = {name: x for name, x in values.items() if name not in ("best", "data", "training")}
-        values["model"] = f"{m['layers']} x {m['hidden']} {m['cell']}"
+        values["model"] = f"{m['layers']} x {m['hidden']} {m['cell']}" if run.entry.model else "-"
     return values | ({"page": run.page} if run.page else {})
 
 

@@ -29,7 +29,7 @@ def replay(
 
     opened = runs.open_run(run)
     made = _model(model)
-    with target.telling(Path(model.rpartition(":")[0])):
+    with target.telling(target.file_of(model)):
         then, now = again(opened, made)
     same = repr(then.place) == repr(now.place)
     if json:

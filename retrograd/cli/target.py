@@ -42,13 +42,7 @@ def load(name: str) -> Target:
             f"{name} must return (model, loss), where loss(model) gives the losses, or (model, loss, batches), where "
             f"loss(model, batch) does; got {_kind(found)}."
         )
-    it = Target(*found)
-    if it.batches is not None and not (callable(it.batches) or hasattr(it.batches, "__iter__")):
-        raise UsageError(
-            f"The batches of {name} must be a list, or a function that gives them one by one; got "
-            f"{type(it.batches).__name__}."
-        )
-    return it
+    return Target(*found)
 
 
 def made(name: str) -> Any:

@@ -22,24 +22,21 @@ IS_NOT = (
 
 
 def chaotic(patient: Patient) -> Finding | None:
-    h, worst = patient.horizon, _leading(patient)
+    worst = _leading(patient)
     if worst is None or not patient.squashes or not patient.finite:
         return None
-    slowest = h.decay if h.decay_low is None else h.decay_low
-    lags = patient.lags - h.reference
-    if not (worst.low[0] * lags >= math.log(GROWTH) and slowest > 1):
+    if not (worst.low[0] * patient.way >= math.log(GROWTH) and patient.slowest_decay > 1):
         return None
     remedies = choice.to_tame(patient)
-    advice = f" Try {patient.advice(remedies[0])}." if remedies else ""
     leading, low, high = worst.exponents[0], worst.low[0], worst.high[0]
     return Finding(
         code="chaotic",
         severity="error",
         message=(
             f"Two nearby states of {worst.name} part by a factor {math.exp(leading):.3g} with each step: the leading "
-            f"Lyapunov exponent is {leading:.3g} nats per step ({low:.3g} to {high:.3g}).{advice}"
+            f"Lyapunov exponent is {leading:.3g} nats per step ({low:.3g} to {high:.3g}).{patient.tries(remedies)}"
         ),
-        evidence={"exponent": leading, "low": low, "high": high, "decay": h.decay, "lags": patient.lags},
+        evidence={"exponent": leading, "low": low, "high": high, "decay": patient.horizon.decay, "lags": patient.lags},
         where=causes.where(list(zip(worst.layers, worst.cells, strict=True))) or worst.name,
         why=causes.why(patient),
         is_not=IS_NOT,

@@ -34,7 +34,7 @@ def to_reach(patient: Patient) -> tuple[Remedy, ...]:
 def to_tame(patient: Patient) -> tuple[Remedy, ...]:
     """Those against a gradient that grows."""
     norm = _typical_norm(patient)
-    clips = [remedy("clip-norm", norm=norm), remedy("clip-in-time", limit=norm)]
+    clips = [remedy("clip-norm", norm=norm), remedy("clip-in-time", norm=norm)]
     plain = patient.cell == "elman"
     starts = [_remedy(patient, "calibrated", math.inf)] if patient.activation == "tanh" and plain else []
     if plain:
@@ -60,6 +60,11 @@ def open_gates(patient: Patient) -> tuple[Remedy, ...]:
 def memory_bias(need: int) -> float:
     """b = ln(need - 1), rounded up: with f = sigmoid(b) the memory falls to 1/e in -1 / ln f, about 1 + e^b steps."""
     return math.ceil(10 * math.log(max(need - 1, 2))) / 10
+
+
+def norm_of(log: float) -> float | None:
+    """A norm by its logarithm, to two digits; None where it is none to clip at."""
+    return float(f"{math.exp(log):.2g}") if -300 < log < 300 else None
 
 
 def _reaching(patient: Patient) -> Iterable[Remedy]:
@@ -115,9 +120,9 @@ def _orthogonal(patient: Patient) -> float | None:
 
 
 def _typical_norm(patient: Patient) -> float:
-    """The median of the norms that were measured, to two digits (Pascanu et al., 2013: half to ten times the mean)."""
+    """The median of the norms that were measured (Pascanu et al., 2013: half to ten times the mean)."""
     norms = patient.clipping.log_norms if patient.clipping else ()
-    return float(f"{math.exp(norms[1]):.2g}") if norms and -300 < norms[1] < 300 else CLIP
+    return (norm_of(norms[1]) if norms else None) or CLIP
 
 
 def _remedy(patient: Patient, name: str, predicted: float | None, **arguments: float) -> Remedy:

@@ -5,8 +5,7 @@
 Clipping is for the rare large gradient. Where it cuts them all, each step has one length whatever the loss.
 """
 
-import math
-
+from retrograd.diagnosis import choice
 from retrograd.diagnosis.finding import Finding
 from retrograd.diagnosis.patient import Patient
 from retrograd.diagnosis.remedy import remedy
@@ -22,16 +21,15 @@ def clipping_too_hard(patient: Patient) -> Finding | None:
     it = patient.clipping
     if it is None or it.share is None or it.factor is None or not (it.share > SHARE and it.factor <= FACTOR):
         return None
-    usual = it.log_norms[2]  # nine gradients in ten are under it
-    remedies = (remedy("clip-norm", norm=float(f"{math.exp(usual):.2g}")),) if -300 < usual < 300 else ()
-    advice = f" Try {patient.advice(remedies[0])}, with a lower learning rate." if remedies else ""
+    usual = choice.norm_of(it.log_norms[2])  # nine gradients in ten are under it
+    remedies = () if usual is None else (remedy("clip-norm", norm=usual),)
     limit = f" at {it.threshold:g}" if it.threshold is not None else ""
     return Finding(
         code="clipping-too-hard",
         severity="note",
         message=(
             f"Clipping{limit} cut {it.share:.0%} of {it.steps:,} steps, to {_fraction(it.factor)} of the gradient "
-            f"(median).{advice}"
+            f"(median).{patient.tries(remedies, ', with a lower learning rate')}"
         ),
         evidence={
             "share": it.share,

@@ -27,7 +27,7 @@ def dead_units(patient: Patient) -> Finding | None:
     severity: Severity = patient.severity if short else "note"
     cost = f"and the gradient reaches {patient.horizon.steps} of {patient.need} steps back" if patient.short else ""
     remedies = choice.to_wake(patient)
-    advice = f" Try {patient.advice(remedies[0])}, and a lower learning rate." if remedies else ""
+    advice = patient.tries(remedies, ", and a lower learning rate")
     return Finding(
         code="dead-units",
         severity=severity,

@@ -20,19 +20,17 @@ IS_NOT = (
 
 
 def exploding(patient: Patient) -> Finding | None:
-    h, lags = patient.horizon, patient.lags - patient.horizon.reference
-    slowest = h.decay if h.decay_low is None else h.decay_low
-    if not (patient.finite and slowest > 0 and lags * math.log(slowest) >= math.log(GROWTH)):
+    h, slowest = patient.horizon, patient.slowest_decay
+    if not (patient.finite and slowest > 0 and patient.way * math.log(slowest) >= math.log(GROWTH)):
         return None
     remedies = choice.to_tame(patient)
-    power = lags * math.log10(h.decay)
-    advice = f" Try {patient.advice(remedies[0])}." if remedies else ""
+    power = patient.way * math.log10(h.decay)
     return Finding(
         code="exploding",
         severity="error",
         message=(
             f"The gradient grows {h.decay:.3g}-fold with each step back{_between(patient)}, "
-            f"{_power_of_ten(power)} over {patient.lags} steps.{advice}"
+            f"{_power_of_ten(power)} over {patient.lags} steps.{patient.tries(remedies)}"
         ),
         evidence={
             "decay": h.decay,

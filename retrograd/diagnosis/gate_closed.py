@@ -39,11 +39,11 @@ def _writes_nothing(layer: LayerSaturation) -> bool:
 def _finding(patient: Patient, layer: LayerSaturation, gate: str, so: str) -> Finding:
     mean = layer.gates[gate]
     remedies = choice.open_gates(patient) if gate == "i" else choice.to_reach(patient)
-    advice = f" Try {patient.advice(remedies[0])}." if remedies else ""
+    said = f"The {KEEPING.get(gate, 'input')} gates of {layer.layer} average {mean:.2g}: {so}."
     return Finding(
         code="gate-closed",
         severity=patient.severity,
-        message=f"The {KEEPING.get(gate, 'input')} gates of {layer.layer} average {mean:.2g}: {so}.{advice}",
+        message=said + patient.tries(remedies),
         evidence={"gate": mean, "horizon": patient.horizon.steps, "need": patient.need},
         where=f"{layer.layer}, gate {gate}",
         why=causes.why(patient),

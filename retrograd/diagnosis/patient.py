@@ -1,10 +1,11 @@
 """What a rule looks at: plain numbers, no tensor."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from retrograd.diagnosis.finding import Severity
 from retrograd.diagnosis.remedy import Remedy
+from retrograd.errors import UsageError
 from retrograd.measures import (
     Attribution,
     Clipping,
@@ -28,12 +29,13 @@ class Patient:
     """A model's measurements beside what its task asks for; what was not measured is None."""
 
     horizon: Horizon
-    need: int  # steps that the gradient has to reach back
-    assumed: str | None = None  # what the need is only supposed from: "the window"
     saturation: Saturation | None = None
+    _: KW_ONLY
+    need: int  # steps that the gradient has to reach back
+    assumed: str | None = None  # what the need is only supposed from: "the window"; None where it is known
     init: str | None = None  # how it was started: a remedy already taken is not named again
     window: int | None = None  # the steps of truncated training: no gradient goes further
-    cell: str | None = None  # "elman", "gru", "lstm", "additive"; None if the layers do not agree
+    cell: str | None = None  # "elman", "gru", "lstm", "additive"; the saturation's, or None if its layers do not agree
     loss: float | None = None  # the best validation loss of its training, nats per target
     guess: float | None = None  # ... and that of answering by chance
     foreign: bool = False  # somebody's own model, which no command line trains
@@ -46,9 +48,18 @@ class Patient:
     step: int | None = None  # of the training, at which all this was measured
     trained: bool = False  # is there a training behind it, which a new start would discard?
 
+    def __post_init__(self) -> None:
+        if self.need < 1:
+            raise UsageError(f"The need is a number of steps, at least 1; got {self.need}.")
+        object.__setattr__(self, "cell", self.cell or _cell_of(self.saturation))
+
     def advice(self, remedy: Remedy) -> str:
         """How the remedy is written where this model is trained."""
-        return remedy.call if self.foreign else remedy.option
+        return remedy.written(foreign=self.foreign)
+
+    def tries(self, remedies: tuple[Remedy, ...], more: str = "") -> str:
+        """The end of a message: to try the first of them, and `more`; empty where there is none."""
+        return f" Try {self.advice(remedies[0])}{more}." if remedies else ""
 
     @property
     def severity(self) -> Severity:
@@ -59,6 +70,17 @@ class Patient:
     def lags(self) -> int:
         """How far back of the needed steps was measured."""
         return min(self.need, self.horizon.longest)
+
+    @property
+    def way(self) -> int:
+        """Of these, the steps over which the gradient is compared."""
+        return self.lags - self.horizon.reference
+
+    @property
+    def slowest_decay(self) -> float:
+        """The factor of a step at the lower end of its interval."""
+        h = self.horizon
+        return h.decay if h.decay_low is None else h.decay_low
 
     @property
     def finite(self) -> bool:
@@ -124,7 +146,7 @@ def _is_gated(layer: LayerSaturation) -> bool:
     return layer.cell.lower() in GATED
 
 
-def cell_of(saturation: Saturation | None) -> str | None:
+def _cell_of(saturation: Saturation | None) -> str | None:
     """The kind of all layers, as `CELLS` names it."""
     kinds = {layer.cell.lower() for layer in saturation.layers} if saturation else set()
     return kinds.pop() if len(kinds) == 1 else None

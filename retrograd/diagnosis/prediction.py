@@ -24,23 +24,23 @@ DENSITY = [math.exp(-z * z / 2) * 12 / NODES / math.sqrt(2 * math.pi) for z in Z
 SMALLEST, LARGEST = 1e-6, 1e6  # variances
 
 
-def reached(factor: float, threshold: float = 1e-3) -> float:
+def reached(factor: float, threshold: float) -> float:
     """The last lag at which a gradient that takes this factor with each step is over the threshold."""
     if not factor > 0:
         return 0
     return math.inf if factor >= 1 else math.floor(math.log(threshold) / math.log(factor))
 
 
-def forgetting(bias: float, threshold: float = 1e-3) -> float:
+def forgetting(bias: float, threshold: float) -> float:
     """Of a memory whose gate is sigmoid(bias)."""
     return reached(1 / (1 + math.exp(-bias)), threshold)
 
 
-def chrono(longest: float, threshold: float = 1e-3) -> float:
+def chrono(longest: float, threshold: float) -> float:
     return reached(1 - 1 / (longest / 2 + 1), threshold)
 
 
-def orthogonal_tanh(activation: float, weights: float, threshold: float = 1e-3) -> float:
+def orthogonal_tanh(activation: float, weights: float, threshold: float) -> float:
     """Of a tanh layer given orthogonal weights, whose activation and weights took these factors before."""
     if not (activation > 0 and 0 <= weights < math.inf):
         return 0

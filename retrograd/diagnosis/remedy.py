@@ -16,11 +16,10 @@ Kind = Literal["start", "training", "architecture"]
 
 @dataclass(frozen=True)
 class Form:
-    """How a remedy is written, with its numbers by name in braces; empty where there is no such way."""
+    """Its kind, and the option of the command line, with its numbers by name in braces; empty where there is none."""
 
     kind: Kind
     option: str = ""
-    call: str = ""  # where `rg.fix` does not apply it
 
 
 FORMS: dict[str, Form] = {
@@ -36,9 +35,9 @@ FORMS: dict[str, Form] = {
     "additive-path": Form("architecture", "--cell additive --init default"),
     "norm-preserving": Form("training"),  # a term beside the loss: Pascanu et al., 2013
     "flossing": Form("training"),  # gradient flossing: Engelken, 2023
-    "clip-norm": Form("training", "--clip {norm:g}", "torch.nn.utils.clip_grad_norm_(model.parameters(), {norm:g})"),
-    "clip-in-time": Form("training", "", "h.register_hook(lambda g: g.clamp(-{limit:g}, {limit:g}))"),
-    "window": Form("training", "--window {steps:g}", "for window in sequence.split({steps:g}): ..."),
+    "clip-norm": Form("training", "--clip {norm:g}"),
+    "clip-in-time": Form("training"),
+    "window": Form("training", "--window {steps:g}"),
 }
 
 
@@ -59,29 +58,27 @@ class Remedy:
     @property
     def option(self) -> str:
         """As it is written on the command line; empty where that has no such option."""
-        return self._written(FORMS[self.name].option) if self.name in FORMS else ""
+        return FORMS[self.name].option.format(**self.arguments) if self.name in FORMS else ""
 
     @property
     def call(self) -> str:
-        """As it is written in Python, for a model of one's own: what `rg.fix` can apply is applied and measured."""
+        """As it is written in Python, for a model of one's own: it is applied and measured."""
         if self.name not in FORMS:  # one that a later version has
             return ""
-        own = FORMS[self.name].call
-        if own:
-            return self._written(own)
         told = [f'"{self.name}"', *(f"{x:g}" for x in self.arguments.values())]
         told += [f"need={self.need}"] if self.need else []
         return f"rg.fix(model, loss, {', '.join(told)})"
 
     @property
     def apply(self) -> str:
-        """As `retrograd fix --apply` takes it, such as "forget-bias=5"; empty where it cannot."""
-        if self.name not in FORMS or FORMS[self.name].call:
+        """As `retrograd fix --apply` takes it, such as "forget-bias=5"."""
+        if self.name not in FORMS:
             return ""
         return "=".join([self.name, *(f"{x:g}" for x in self.arguments.values())])
 
-    def _written(self, form: str) -> str:
-        return form.format(**self.arguments)
+    def written(self, *, foreign: bool) -> str:
+        """Where the model is trained: in Python if it is somebody's own, else on the command line."""
+        return self.call if foreign else self.option
 
 
 def remedy(name: str, *, predicted: float | None = None, need: int | None = None, **arguments: float) -> Remedy:

@@ -21,24 +21,37 @@ from retrograd.trace.snapshot import untouched
 
 Loss = Callable[..., Tensor]  # loss(model), or loss(model, batch)
 OneLoss = Callable[[nn.Module], Tensor]
-MOST = 64  # batches that are taken of an endless supply
+Batches = Iterable[Any] | Callable[[], Iterable[Any]]  # one by one, or a function that gives them
+MOST, MEASURED = 64, 4  # batches of an endless supply: where they are only measured, and where more may follow
 ROUNDING = 1e-4  # of a loss: what float32 may do to it
 
 
-def each(loss: Loss, batches: Iterable[Any] | None) -> list[OneLoss]:
+def each(loss: Loss, batches: Batches | None) -> list[OneLoss]:
     """The loss of every batch, as a function of the model alone; the loss itself where there are no batches."""
     if not callable(loss):
         raise UsageError(f"The loss must be a function of the model, got {type(loss).__name__}.")
+    found = taken(batches, MOST)
+    if found is not None:
+        return [partial(_on, loss, batch) for batch in found]
+    if not _takes_one(loss):
+        raise UsageError("The loss must be a function of the model alone, or give batches=[...] for its second.")
+    return [loss]
+
+
+def taken(batches: Batches | None, most: int) -> list[Any] | None:
+    """As many batches as there are, and at most so many; None for a loss that needs none."""
     if batches is None:
-        if not _takes_one(loss):
-            raise UsageError("The loss must be a function of the model alone, or give batches=[...] for its second.")
-        return [loss]
-    if isinstance(batches, Tensor | str | dict) or not isinstance(batches, Iterable):
-        raise UsageError(f"The batches must be a list of them, got {type(batches).__name__}; wrap one as [batch].")
-    taken: list[OneLoss] = [partial(_on, loss, batch) for batch in islice(iter(batches), MOST)]
-    if not taken:
-        raise UsageError("There are no batches to measure on; give at least one.")
-    return taken
+        return None
+    supply = batches() if callable(batches) else batches
+    if isinstance(supply, Tensor | str | dict) or not isinstance(supply, Iterable):
+        raise UsageError(
+            "The batches must be a list of them, or a function that gives them one by one; got "
+            f"{type(supply).__name__}. Wrap one as [batch]."
+        )
+    found = list(islice(supply, most))
+    if not found:
+        raise UsageError("There are no batches; give at least one.")
+    return found
 
 
 def _takes_one(loss: Loss) -> bool:

@@ -7,22 +7,31 @@
 The model is called as it stands, in the mode it is in, and left as it was found.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from torch import nn
 
 from retrograd import measures
-from retrograd.cells import Elman
 from retrograd.diagnosis import judge
 from retrograd.errors import NotMeasured, UsageError
-from retrograd.experiments.calling import Loss, OneLoss, each, refuse_what_cannot_run, steadily
-from retrograd.experiments.measuring import explained
-from retrograd.measures import Horizon, Reach, first_nonfinite, horizon, pooled, reach, saturation, spectrum
+from retrograd.experiments.calling import Batches, Loss, OneLoss, each, refuse_what_cannot_run, steadily
+from retrograd.experiments.measuring import activation_of, described, explained
+from retrograd.measures import (
+    Horizon,
+    NonFinitePlace,
+    Reach,
+    first_nonfinite,
+    horizon,
+    pooled,
+    reach,
+    saturation,
+    spectrum,
+)
 from retrograd.measures.joined import asked_steps, joined_layers, left_out
 from retrograd.reports import Measurement, Report
-from retrograd.trace import LayerTrace, Trace, cells_of, record_with
+from retrograd.trace import Trace, cells_of, record_with
 
 ROUNDING = 1e-3  # of the loss: what float32 may do to it, against the float64 of the record
 ROWS, PICTURED = 12, 4  # losses and sequences of the picture of contributions: it costs a sweep for each of its rows
@@ -36,7 +45,7 @@ def diagnose(
     loss: Loss,
     *,
     need: int | None = None,
-    batches: Iterable[Any] | None = None,
+    batches: Batches | None = None,
     anchors: int | None = None,
     layers: Sequence[str] | None = None,
     all: bool = False,
@@ -80,11 +89,11 @@ def diagnose(
         assumed=supposed,
         foreign=True,
         trained=trained,
-        activation=look.activation,
+        activation=activation_of(look.trace),
         attribution=taken["attribution"],
         lyapunov=more.get("lyapunov"),
         window_adequacy=more.get("window"),
-        nonfinite=None if h.finite else first_nonfinite(look.trace),
+        nonfinite=look.nonfinite,
     )
     return Report(
         title=type(model).__name__,
@@ -97,7 +106,13 @@ def diagnose(
     )
 
 
-def assert_horizon(model: nn.Module, loss: Loss, *, at_least: int, batches: Iterable[Any] | None = None) -> Report:
+def everything(model: nn.Module, loss: OneLoss) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Every measure beside the horizon, by its name in a Measurement, and what a reader should know of how."""
+    look = _Look(model, [loss], None, None, None)
+    return look.taken() | look.more(), look.notes()
+
+
+def assert_horizon(model: nn.Module, loss: Loss, *, at_least: int, batches: Batches | None = None) -> Report:
     """Raises AssertionError, with the verdict, where the gradient does not reach `at_least` steps back, or explodes.
 
     Raises NotMeasured where the sequence is too short to tell; see `diagnose`.
@@ -143,11 +158,10 @@ class _Look:
         self.horizon: Horizon = horizon(self.reach)
         self.missing: list[str] = []
 
-    @property
-    def activation(self) -> str | None:
-        """Of the plain layers, where they all have the same one."""
-        kinds = {layer.cell.activation for layer in self.trace.layers if isinstance(layer.cell, Elman)}
-        return kinds.pop() if len(kinds) == 1 else None
+    @cached_property
+    def nonfinite(self) -> NonFinitePlace | None:
+        """Where the first number stands that is not finite, if the gradient is not."""
+        return None if self.horizon.finite else first_nonfinite(self.trace)
 
     def taken(self) -> dict[str, Any]:
         """What is measured by default."""
@@ -157,6 +171,7 @@ class _Look:
             "saturation": saturation(trace) if known else None,
             "spectrum": spectrum(trace) if known else None,
             "attribution": self._tried(lambda: explained(trace, self.horizon)),
+            "parts": self._tried(lambda: measures.parts(trace)),
         }
 
     def more(self) -> dict[str, Any]:
@@ -169,8 +184,6 @@ class _Look:
             "forgetting": self._tried(lambda: measures.forgetting(trace)),
             "depth": self._tried(lambda: measures.depth(trace)),
         }
-        if any(layer.has_memory and layer.cell for layer in trace.layers):
-            found["parts"] = self._tried(lambda: measures.parts(trace))
         if trace.per_step:
             found["contributions"] = self._tried(lambda: measures.contributions(trace, rows=ROWS, sequences=PICTURED))
             found["context"] = self._tried(lambda: measures.context(self.model, self.loss, resets=FEW))
@@ -204,17 +217,10 @@ class _Look:
         return (*said, *dict.fromkeys(self.missing))
 
     def subject(self) -> dict[str, str | int | float | None]:
-        model, trace = self.model, self.trace
-        place = first_nonfinite(trace) if not self.horizon.finite else None
         return {
-            "layers": ", ".join(f"{layer.name} {layer.kind.lower()} {_size(layer)}" for layer in trace.layers),
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "mode": "training" if model.training else "evaluation",
-            "steps": len(trace),
-            "sequences": self.reach.log_norms.shape[-1],
+            **described(self.model, self.trace, sequences=self.reach.log_norms.shape[-1]),
             **({"batches": self.batches} if self.batches > 1 else {}),
-            "losses": "one a step" if trace.per_step else "one number",
-            **({"first not finite": str(place)} if place else {}),
+            **({"first not finite": str(self.nonfinite)} if self.nonfinite else {}),
         }
 
 
@@ -232,7 +238,3 @@ def _reach(trace: Trace, need: int | None, anchors: int | None, layers: Sequence
         raise NotMeasured(
             "The loss has called backward itself, which frees its graph; return the loss and leave that to Retrograd."
         ) from None
-
-
-def _size(layer: LayerTrace) -> int:
-    return layer.cell.hidden_size if layer.cell else layer.states.shape[-1]

@@ -14,16 +14,16 @@ from typing import Any
 
 from torch import nn
 
-from retrograd.diagnosis import Remedy
+from retrograd.diagnosis import Kind, Remedy
 from retrograd.diagnosis.finding import SEVERITIES
 from retrograd.errors import ConfigError, UsageError
+from retrograd.experiments.calling import MEASURED, Batches, Loss, taken
 from retrograd.experiments.examination import diagnose
-from retrograd.experiments.proving import FRESH, Batches, Loss, Proof, prove, seeded, taken, written
-from retrograd.remedies import REMEDIES, Kind, Patch, Snapshot, remedy_named
+from retrograd.experiments.proving import FRESH, Proof, prove, seeded, written
+from retrograd.remedies import Patch, Snapshot, remedy_named
 from retrograd.reports import Report
 from retrograd.trace.snapshot import untouched
 
-MEASURED = 4  # of the batches: what the horizon is measured on
 TRAINED = 100  # steps, for a remedy that does nothing until something is trained
 
 
@@ -126,7 +126,8 @@ def fix(
         raise UsageError("A remedy is kept in the model or put into a copy of it, not both.")
     named = (remedy_named(remedy.partition("=")[0]), _numbers(remedy, numbers)) if remedy else None
     subject = _copied(model) if copy else model
-    case = _Case(subject, loss, _held(subject, batches, seeds, steps or TRAINED), need, tuple(seeds), lr)
+    trains = steps or (0 if named and named[0].kind != "training" else TRAINED)
+    case = _Case(subject, loss, _held(subject, batches, seeds, trains), need, tuple(seeds), lr)
     before = case.look(subject)
     patch, values = named or first_of(before)
     predicted = _predicted(before, patch, values)
@@ -153,9 +154,7 @@ def fix(
 def first_of(report: Report) -> tuple[Patch, tuple[float, ...]]:
     """The first remedy that the report names, with its numbers. Raises NothingToFix where it names none."""
     for offered in _offered(report):
-        name = offered.name.replace("-", "_")
-        if name in REMEDIES:
-            return REMEDIES[name], tuple(offered.arguments.values())
+        return remedy_named(offered.name), tuple(offered.arguments.values())
     raise NothingToFix(report)
 
 
@@ -218,7 +217,7 @@ def _held(model: nn.Module, batches: Batches | None, seeds: Sequence[int], steps
         raise ConfigError("At least one seed is needed.")
     with untouched(model):
         seeded(seeds[0])
-        return taken(batches, steps * len(seeds) + FRESH)
+        return taken(batches, steps * len(seeds) + FRESH if steps else MEASURED)
 
 
 def _nothing_to_keep(patch: Patch) -> str:
@@ -232,6 +231,8 @@ def _nothing_to_keep(patch: Patch) -> str:
 def _numbers(remedy: str, numbers: tuple[float, ...]) -> tuple[float, ...]:
     """Those of the call, or those behind the name: "forget-bias=3", "flossing=16,100"."""
     text = remedy.partition("=")[2]
+    if text and numbers:
+        raise ConfigError(f"{remedy} has its numbers behind the name, and got {len(numbers)} more; give them once.")
     if not text:
         return tuple(map(float, numbers))
     try:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,8 +13,9 @@ from retrograd.diagnosis import Finding
 from retrograd.errors import DataError, NotMeasured, RunError, UsageError
 from retrograd.experiments import logbook
 from retrograd.experiments.build import load, load_with_tokenizer
+from retrograd.experiments.examination import everything
 from retrograd.experiments.measuring import load_window, measure, opinion
-from retrograd.experiments.objective import evaluate, figures
+from retrograd.experiments.objective import evaluate, figures, losses
 from retrograd.experiments.reporting import subject
 from retrograd.reports import Report
 from retrograd.runs import Run
@@ -59,10 +61,11 @@ def evaluate_text(path: str | Path, texts: Sequence[str]) -> dict[str, float]:
     return named | {"unknown share": unknown / len(stream)}
 
 
-def diagnose_run(path: str | Path, *, need: int | None = None) -> Report:
+def diagnose_run(path: str | Path, *, need: int | None = None, all: bool = False) -> Report:
     """The run's report with its best model measured again, and findings for a task that must reach `need` back.
 
-    Raises NotMeasured where the slice is too short to tell.
+    `all` takes every measure there is, as `diagnose` does of anybody's model. Raises NotMeasured where the slice is
+    too short to tell.
     """
     if need is not None and need < 1:
         raise UsageError(f"--need is a number of steps, at least 1; got {need}.")
@@ -79,6 +82,8 @@ def diagnose_run(path: str | Path, *, need: int | None = None) -> Report:
             f"The gradient outlives the {h.longest} steps that the run's slice can show, so whether it reaches {need} "
             f"is not known. Train with --set measure.windows={math.ceil(need / settings.training.window * 4 / 3) + 1}."
         )
+    more, notes = everything(model.eval(), partial(losses, window=probe)) if all else ({}, ())
+    measured = replace(measured, **more)
     findings: tuple[Finding, ...] = opinion(measured, settings, need=need, known=known)
     return Report(
         title=run.path.name,
@@ -86,4 +91,5 @@ def diagnose_run(path: str | Path, *, need: int | None = None) -> Report:
         measurements={"now": measured},
         findings=findings,
         status="measured",
+        notes=notes,
     )

@@ -8,8 +8,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
+from torch import nn
 
 from retrograd import config
+from retrograd.cells import Elman
 from retrograd.diagnosis import Finding, judge
 from retrograd.errors import RunError
 from retrograd.experiments.objective import losses
@@ -18,7 +20,7 @@ from retrograd.models import RecurrentLM
 from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
 from retrograd.tasks.window import IGNORED, Window
-from retrograd.trace import Trace, record
+from retrograd.trace import LayerTrace, Trace, record
 from retrograd.training.loop import Step
 
 PICTURED = 3  # sequences that the triangle of contributions is taken from: it costs a sweep for each of its rows
@@ -55,6 +57,28 @@ def measure(model: RecurrentLM, probe: Window, *, anchors: int, step: int, whole
 def explained(trace: Trace, h: Horizon) -> Attribution:
     """What a step does to the gradient, over the last steps and the lags that the horizon is made of."""
     return attribution(trace, longest=max(min(h.steps, LATEST), 1), latest=LATEST)
+
+
+def activation_of(trace: Trace) -> str | None:
+    """Of the plain layers, where they all have the same one."""
+    kinds = {layer.cell.activation for layer in trace.layers if isinstance(layer.cell, Elman)}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def described(model: nn.Module, trace: Trace, *, sequences: int) -> dict[str, str | int | float | None]:
+    """What was measured, in words."""
+    return {
+        "layers": ", ".join(f"{layer.name} {layer.kind.lower()} {_size(layer)}" for layer in trace.layers),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "mode": "training" if model.training else "evaluation",
+        "steps": len(trace),
+        "sequences": sequences,
+        "losses": "one a step" if trace.per_step else "one number",
+    }
+
+
+def _size(layer: LayerTrace) -> int:
+    return layer.cell.hidden_size if layer.cell else layer.states.shape[-1]
 
 
 @dataclass
@@ -112,6 +136,8 @@ def opinion(
         init=settings.model.init,
         activation=settings.model.activation if settings.model.cell == "elman" else None,
         attribution=measured.attribution,
+        lyapunov=measured.lyapunov,
+        window_adequacy=measured.window,
         window=settings.training.window if settings.task == "language" else None,
         loss=loss,
         guess=guess,

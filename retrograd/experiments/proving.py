@@ -8,10 +8,9 @@ the same Adam and clipping. The model is trained in place, and left as it was fo
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice
 from statistics import fmean, stdev
 from typing import Any
 
@@ -19,7 +18,8 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from retrograd.errors import ConfigError, NotMeasured, UsageError
+from retrograd.errors import ConfigError, NotMeasured
+from retrograd.experiments.calling import Batches, Loss, taken
 from retrograd.remedies import Course, Plain, Snapshot, remedy_named
 from retrograd.reports import Report
 from retrograd.trace.record import eagerly
@@ -30,8 +30,6 @@ FRESH = 8  # batches that neither half was trained on
 LEARNS = 0.1  # the share of the loss at the start that must go
 OWN_CLIP = ("clip_norm", "clip_in_time")  # remedies that would be hidden behind another clipping
 
-Loss = Callable[..., Tensor]  # loss(model), or loss(model, batch)
-Batches = Iterable[Any] | Callable[[], Iterable[Any]]
 Look = Callable[[nn.Module], Report]
 
 
@@ -217,22 +215,6 @@ def _of(batches: list[Any] | None, i: int) -> tuple[Any, ...]:
 def _called(function: Callable[..., Any], given: tuple[Any, ...], at: tuple[int, int], model: nn.Module) -> Any:
     seeded(*at)
     return function(model, *given)
-
-
-def taken(batches: Batches | None, most: int) -> list[Any] | None:
-    """As many batches as there are, and at most so many; None for a loss that needs none."""
-    if batches is None:
-        return None
-    supply = batches() if callable(batches) else batches
-    if isinstance(supply, Tensor | str | dict) or not isinstance(supply, Iterable):
-        raise UsageError(
-            "The batches must be a list of them, or a function that gives them one by one; got "
-            f"{type(supply).__name__}."
-        )
-    found = list(islice(supply, most))
-    if not found:
-        raise UsageError("There are no batches; give at least one.")
-    return found
 
 
 def seeded(seed: int, step: int = 0) -> None:

@@ -98,6 +98,17 @@ def test_report_and_diagnose_speak_json_and_plain(trained, tmp_path):
         assert json.loads(retrograd(verb, run, "--json", cwd=tmp_path).stdout)["measurements"]
 
 
+def test_diagnose_takes_every_measure_of_a_run(trained, tmp_path):
+    plain, whole = (
+        json.loads(retrograd("diagnose", str(trained.run.path), "--json", *more, cwd=tmp_path).stdout)["measurements"]
+        for more in ((), ("--all",))
+    )
+    assert whole["now"]["horizon"] == plain["now"]["horizon"]
+    assert whole["now"]["saturation"] == plain["now"]["saturation"]
+    assert all(value is not None for value in whole["now"].values())
+    assert plain["now"]["lyapunov"] is None
+
+
 def test_diagnose_takes_the_need_of_the_task(trained, tmp_path):
     done = retrograd("diagnose", str(trained.run.path), "--need", "5000", "--json", cwd=tmp_path)
     codes = [finding["code"] for finding in json.loads(done.stdout)["findings"]]

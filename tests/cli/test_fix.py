@@ -164,12 +164,19 @@ def test_diagnose_takes_the_batches_of_a_target(here):
     [
         ("1, 2", r"must return \(model, loss\).*or \(model, loss, batches\).*got tuple of int, int"),
         ("print, print, 3, 4", "got tuple of .*builtin_function_or_method, int, int"),
-        ("print, print, 3", "The batches of m.py:make must be a list, or a function .* got int"),
     ],
 )
 def test_a_function_that_returns_something_else_is_refused(here, made, sentence):
     with pytest.raises(UsageError, match=sentence):
         target.load(written(here, f"def make(): return {made}"))
+
+
+@pytest.mark.parametrize("verb", ["diagnose", "fix"])
+def test_batches_that_are_none_are_refused(here, verb):
+    make = written(here, "import torch\ndef make(): return torch.nn.GRU(3, 8), print, 3")
+    found, _, said = run(verb, make)
+    assert found == 2
+    assert "The batches must be a list of them, or a function that gives them one by one; got int" in said
 
 
 class Recall(nn.Module):

@@ -9,6 +9,7 @@ from retrograd.diagnosis import Remedy, judge, remedy
 from retrograd.diagnosis.remedy import FORMS
 from retrograd.init import INITS
 from retrograd.measures import Attribution, Clipping, Estimate, LayerAttribution, Saturation
+from retrograd.remedies import remedy_named
 from tests.diagnosis.test_rules import ADDITIVE, ELMAN, GRU, LSTM, SHORT, geometric
 
 NUMBERS = {
@@ -17,7 +18,7 @@ NUMBERS = {
     "spectral-radius": {"radius": 1},
     "gated-cell": {"bias": 4.6},
     "clip-norm": {"norm": 1.5},
-    "clip-in-time": {"limit": 1.5},
+    "clip-in-time": {"norm": 1.5},
     "window": {"steps": 96},
 }
 
@@ -62,11 +63,11 @@ def test_an_option_that_starts_weights_names_an_initialiser():
             assert spec.partition("=")[0] in INITS
 
 
-def test_what_fix_cannot_apply_is_a_line_of_ones_own():
-    it = remedy("clip-norm", norm=1.5)
-    assert it.call == "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.5)"
-    assert (it.option, it.apply, it.kind) == ("--clip 1.5", "", "training")
-    assert remedy("clip-in-time", limit=1.5).option == ""
+def test_what_it_is_called_is_what_is_applied():
+    for name, form in FORMS.items():
+        patch = remedy_named(name)
+        assert patch.kind == form.kind
+        assert patch.numbers[: len(NUMBERS.get(name, {}))] == tuple(NUMBERS.get(name, {}))
 
 
 def test_a_remedy_of_a_later_version_is_written_nowhere():

@@ -52,6 +52,11 @@ class Report:
     holds: Callable[[rg.Report], object]
 
 
+def replayed_exactly(report):
+    """Were the losses of the replay the model's own?"""
+    return not any("replayed loss" in note for note in report.notes)
+
+
 class Cases(dict[str, tuple[Callable[[], tuple[nn.Module, object]], Sentence | Own | Report]]):
     """Of each name, what makes the model and its loss, and what is expected."""
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from tests.experiments.bad_cases import B, Cases, H, Net, Own, Report, Sentence, T, X, data, each
+from tests.experiments.bad_cases import B, Cases, H, Net, Own, Report, Sentence, T, X, data, each, replayed_exactly
 
 MODELS = Cases()
 
@@ -204,14 +204,14 @@ def two_layers_of_one_name():
     return Twin(), each()
 
 
-@MODELS.expect(Report(lambda r: "replayed loss differs by" not in r.subject))
+@MODELS.expect(Report(replayed_exactly))
 def a_hook_that_replaces_the_output():
     model = Net()
     model.rnn.register_forward_hook(lambda module, args, output: (output[0] * 0.5, output[1]))
     return model, each()
 
 
-@MODELS.expect(Report(lambda r: "replayed loss differs by" not in r.subject))
+@MODELS.expect(Report(replayed_exactly))
 def a_hook_that_replaces_the_input():
     model = Net()
     model.rnn.register_forward_pre_hook(lambda module, args: (args[0] * 2,))
@@ -264,7 +264,7 @@ def a_forward_on_the_instance():
     return model, each()
 
 
-@MODELS.expect(Report(lambda r: "replayed loss differs by" not in r.subject))
+@MODELS.expect(Report(replayed_exactly))
 def a_forward_on_the_instance_of_the_layer():
     model = Net()
     model.rnn.forward = lambda x, h=None: nn.GRU.forward(model.rnn, x * 2, h)

@@ -33,7 +33,7 @@ class Model(nn.Module):
         return {"loss": F.cross_entropy(logits.flatten(0, 1), labels.flatten()), "logits": logits}
 
 
-def by_hand(*, share=1e9):
+def by_hand():
     """The plain loop, watched by hand; its random state at the first step."""
     model, w, state = started()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

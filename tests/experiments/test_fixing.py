@@ -12,37 +12,7 @@ import retrograd as rg
 from retrograd.errors import ConfigError, NotMeasured, UnknownName, UsageError
 from retrograd.experiments.examination import diagnose
 from retrograd.experiments.fixing import NothingToFix, fix
-
-T, B, V, H = 200, 8, 12, 64
-
-
-class Recall(nn.Module):
-    """Asked at the end for the first token."""
-
-    def __init__(self, kind=nn.RNN, **options) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(V, 16)
-        self.rnn = kind(16, H, **options)
-        self.head = nn.Linear(H, V)
-
-    def forward(self, tokens):
-        return self.head(self.rnn(self.embedding(tokens))[0])
-
-
-@pytest.fixture
-def tokens():
-    torch.manual_seed(0)
-    return torch.randint(V, (T, B))
-
-
-def last(tokens):
-    return lambda model: F.cross_entropy(model(tokens)[-1], tokens[0])
-
-
-def each(tokens):
-    """The loss of every step: name the token before."""
-    before = tokens.roll(1, 0)
-    return lambda model: F.cross_entropy(model(tokens).transpose(1, 2), before, reduction="none")
+from tests.experiments.recall import B, Recall, T, V, each, last
 
 
 def on_batch(model, tokens):
@@ -192,6 +162,14 @@ def test_batches_may_be_a_list_a_function_or_a_generator(form):
     assert fixed.trained.fresh == (not isinstance(given, list))
 
 
+@pytest.mark.parametrize(("asked", "drawn"), [({}, 4), ({"steps": 2}, 2 + 8), ({"steps": 2, "seeds": (0, 1)}, 4 + 8)])
+def test_no_more_batches_are_drawn_than_are_measured_and_trained_on(asked, drawn):
+    taken = []
+    supply = (taken.append(x) or x for x in batches())
+    fix(Recall(), on_batch, "orthogonal", need=19, batches=supply, **asked)
+    assert len(taken) == drawn
+
+
 def test_a_remedy_that_makes_it_worse_is_told_as_more_than_chance(tokens):
     torch.manual_seed(1)
     fixed = rg.fix(Recall(), last(tokens), "spectral-radius", 0.01, need=T)
@@ -220,6 +198,7 @@ def test_the_number_of_a_remedy_is_taken_as_it_is(tokens):
         ("orthogonal", (1.0, 2.0), ConfigError, r"takes at most 1 number \(gain\), got 1, 2"),
         ("chrono", (), ConfigError, r"takes 1 number \(longest\), got none"),
         ("orthogonal=much", (), ConfigError, "as in forget-bias=3; got 'orthogonal=much'"),
+        ("orthogonal=1", (2.0,), ConfigError, "orthogonal=1 has its numbers behind the name, and got 1 more"),
         ("window", (0,), ConfigError, "at least 1; got 0"),
     ],
 )

@@ -181,7 +181,7 @@ def _about(facts: _Facts, name: str) -> Entry:
         reason="",
         alive=_alive(path),
         size=_size(path),
-        model=f"{m.cell} {m.layers}x{m.hidden}",
+        model=None if m.cell == config.UNKNOWN else f"{m.cell} {m.layers}x{m.hidden}",
         steps=steps,
         best=best,
         measure=measure,

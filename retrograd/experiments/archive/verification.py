@@ -18,6 +18,7 @@ from retrograd.errors import MissingExtra, RetrogradError, RunError
 from retrograd.experiments.archive import catalogue
 from retrograd.experiments.build import build, tokenizer_of
 from retrograd.experiments.measuring import load_window
+from retrograd.experiments.watching.kept import NUMBERS, TENSORS
 from retrograd.reports import Report
 from retrograd.runs import Run
 from retrograd.training import checkpoint, pointer, snapshot
@@ -66,7 +67,7 @@ def _small_files(run: Run) -> Iterator[Checked]:
     yield _checked("metrics.jsonl", lambda: _log(run.path / "metrics.jsonl", run.metrics, {"step"}))
     yield _checked("events.jsonl", lambda: _log(run.path / "events.jsonl", run.events, {"event", "time"}))
     if settings and settings.task == "watched":  # somebody's own loop: no text, no slice and no checkpoint is kept
-        for name in ("nonfinite.json", "nonfinite.safetensors"):
+        for name in (NUMBERS, TENSORS):
             if (run.path / name).exists():
                 yield _checked(name, lambda name=name: str(run.kept(name)) and "")  # type: ignore[misc]
         yield _checked("report.json", lambda: _report(run, None))

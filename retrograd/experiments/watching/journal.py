@@ -25,7 +25,6 @@ from retrograd.runs import Run
 PAGE = 0.005  # of the time goes into drawing the page, at most, until the end
 FIRST_PAGE = 5.0  # seconds that a page may take, before one was drawn
 MOST = 4000  # lines that are held in memory; then every second one is dropped
-UNKNOWN = "unknown"
 
 
 @dataclass
@@ -97,13 +96,13 @@ def settings(
     found = [m for m in model.modules() if isinstance(m, nn.RNNBase | nn.RNNCellBase | Stack)]
     lr = float(optimizer.param_groups[0].get("lr", 0.0)) if optimizer else 0.0
     training: dict[str, Any] = {
-        "optimizer": type(optimizer).__name__.lower() if optimizer else UNKNOWN,
-        "schedule": UNKNOWN,
+        "optimizer": type(optimizer).__name__.lower() if optimizer else config.UNKNOWN,
+        "schedule": config.UNKNOWN,
         "clip_norm": clip_norm or 0.0,
     }
     values = {
         "task": "watched",
-        "model": {**(_shape(found[0]) if found else {"cell": UNKNOWN}), "init": UNKNOWN},
+        "model": {**(_shape(found[0]) if found else {"cell": config.UNKNOWN}), "init": config.UNKNOWN},
         "training": training | ({"lr": lr} if lr > 0 else {}),
         "measure": {"every": every, "share": share},
     }

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from retrograd.errors import NotMeasured, ShapeError, UsageError
+from retrograd.experiments.measuring import activation_of, described
 from retrograd.experiments.watching.again import traced
 from retrograd.experiments.watching.calls import Call
 from retrograd.measures import WindowAdequacy, horizon, reach, saturation, window
@@ -22,6 +23,7 @@ ANCHORS = 2  # losses whose gradient is told apart by lag: the dearest of the me
 class Look:
     measured: Measurement
     subject: dict[str, str | int | float | None]  # what was measured, in words
+    activation: str | None  # of the plain layers
     notes: tuple[str, ...]  # what a reader should know of how
     seconds_by_lag: float | None  # what the gradient of W_hh by lag took; None where it was not asked for
 
@@ -41,14 +43,8 @@ def looked(model: nn.Module, calls: Sequence[Call], *, step: int, by_lag: bool) 
     gates, begin = saturation(trace) if known else None, time.monotonic()
     lags = _window(trace) if by_lag else None
     measured = Measurement(step=step, horizon=h, saturation=gates, window=lags)
-    subject: dict[str, str | int | float | None] = {
-        "layers": ", ".join(f"{layer.name} {layer.kind.lower()}" for layer in trace.layers),
-        "mode": "training" if model.training else "evaluation",
-        "steps": len(trace),
-        "sequences": h.sequences,
-        "losses": "one a step" if trace.per_step else "one number",
-    }
-    return Look(measured, subject, trace.notes, time.monotonic() - begin if by_lag else None)
+    subject = described(model, trace, sequences=h.sequences)
+    return Look(measured, subject, activation_of(trace), trace.notes, time.monotonic() - begin if by_lag else None)
 
 
 def _window(trace: Trace) -> WindowAdequacy | None:

@@ -77,7 +77,7 @@ class Setting:
             if value is MISSING:
                 box.pop(name, None)
             else:  # a copy, which a forward that writes to it may spoil
-                box[name] = mapped(value, lambda _, x: x if isinstance(x, nn.Parameter) else x.detach().clone())
+                box[name] = _copy(value)
         with ExitStack() as stack:
             for kind, on, dtype in self.autocast:
                 stack.enter_context(torch.autocast(kind, dtype=dtype, enabled=on))

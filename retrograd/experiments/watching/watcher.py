@@ -60,6 +60,7 @@ class Watch:
         self.broken: Broken | None = None  # the first step that was not finite
         self.measurements: dict[str, Measurement] = {}  # "start", and "latest"
         self._subject: dict[str, str | int | float | None] = {"parameters": sum(p.numel() for p in model.parameters())}
+        self._activation: str | None = None  # of the plain layers
         self._notes: tuple[str, ...] = ()  # on how it was measured
         self._kept: tuple[str, ...] = ()  # how what broke can be run again
         self._reason = ""  # why the last measurement was not had
@@ -197,7 +198,7 @@ class Watch:
                 calls, by_lag = self._calls.chain(), self._by_lag_is_due()
                 look = looked(unwrapped(self.model), calls, step=self.index, by_lag=by_lag)
             self._failures, self._reason = 0, ""
-            self._subject, self._notes = self._subject | look.subject, look.notes
+            self._subject, self._activation, self._notes = self._subject | look.subject, look.activation, look.notes
             self.measurements["latest" if self.measurements else "start"] = look.measured
             self._journal.line(self.index, **logbook.looked(look.measured))
             self._journal.write(self.report, seconds=self._seconds)
@@ -284,6 +285,7 @@ class Watch:
                 need=self.need or int(self._subject["steps"] or 1),
                 assumed=None if self.need else SUPPOSED,
                 foreign=True,
+                activation=self._activation,
                 window_adequacy=measured.window,
                 clipping=self.clipping,
                 nonfinite=self.broken.place if self.broken else None,

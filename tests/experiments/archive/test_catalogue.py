@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from retrograd import config, runs
+from retrograd.cli import overview
 from retrograd.errors import ConfigError, RunError, UsageError
 from retrograd.experiments.archive import catalogue
 from retrograd.experiments.archive.comparison import comparison
@@ -55,6 +56,14 @@ def test_runs_are_found_in_a_folder_and_one_deeper_the_last_alive_first(tmp_path
     (tmp_path / "notes" / "config.toml").write_text("[somebody]\nelses = 1\n")
     (tmp_path / "file.txt").write_text("no folder")
     assert [entry.name for entry in catalogue.listing(tmp_path)] == ["new", "demo/text", "old"]
+
+
+def test_of_a_watched_training_what_is_not_known_is_not_said(tmp_path):
+    unknown = {"cell": config.UNKNOWN, "init": config.UNKNOWN}
+    made(tmp_path / "own", task="watched", model=unknown, training={"optimizer": config.UNKNOWN})
+    assert only(tmp_path).model is None
+    shown = [*overview.lines([only(tmp_path)]), *overview.page(catalogue.details(tmp_path / "own"))]
+    assert not any(config.UNKNOWN in line or "512" in line for line in shown)
 
 
 def test_an_entry_tells_what_the_files_hold(tmp_path):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from retrograd.experiments.watching import watch
 from retrograd.measures import reach
 from retrograd.trace import record
 
@@ -37,6 +38,41 @@ class Model(nn.Module):
 
 def cross_entropy(logits, y, **options):
     return F.cross_entropy(logits.reshape(-1, V), y.reshape(-1), **options)
+
+
+def apart(logits, y):
+    """The loss of each step and sequence, (T, B), which add up to the mean."""
+    return cross_entropy(logits, y, reduction="none").view_as(y) / y.numel()
+
+
+def each(x, y):
+    return lambda m: apart(m(x)[0], y)
+
+
+def step(w, loss):
+    loss.backward()
+    w.step(loss)
+
+
+def carried(model, out, watched):
+    """Truncated training with a carried state and dropout."""
+    torch.manual_seed(1)
+    optimizer, state = torch.optim.Adam(model.parameters(), 0.01), None
+    w = watch(model, every=2, share=1e9, out=out, clip_norm=0.1, optimizer=optimizer) if watched else None
+    for i in range(7):
+        x, y = batch(i)
+        logits, state = model(x, state)
+        state = tuple(s.detach() for s in state)
+        loss = cross_entropy(logits, y)
+        loss.backward()
+        if w:
+            w.step(loss)
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+        optimizer.zero_grad()
+    if w:
+        w.close()
+    return [*model.state_dict().values(), *state, torch.get_rng_state(), torch.rand(3)], w
 
 
 def truth(model, loss, seed):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from retrograd.experiments.watching import watch
-from tests.experiments.watching.loops import B, H, Last, Model, T, V, batch, cross_entropy
+from tests.experiments.watching.loops import B, H, Last, Model, T, V, batch, cross_entropy, step
 
 
 class Divides(nn.Module):
@@ -80,9 +80,7 @@ def break_at(model, how, w, *, at=3):
             x = torch.arange(T * B).view(T, B) % 3 + 1
             x[4, 1] = 9
         logits = how(model, x) if i == at - 1 else model(x)
-        loss = cross_entropy(logits, y)
-        loss.backward()
-        w.step(loss)
+        step(w, cross_entropy(logits, y))
         model.zero_grad()
 
 
@@ -114,9 +112,7 @@ def test_where_batch_comes_first_the_time_is_told_all_the_same():
     with torch.no_grad():
         model.embedding[0].weight[9] = 0.0
     with watch(model, every=100) as w:
-        loss = cross_entropy(model(x)[0], x)
-        loss.backward()
-        w.step(loss)
+        step(w, cross_entropy(model(x)[0], x))
     place = w.broken.place
     assert (place.part, place.layer, place.step, place.sequence) == ("output", "embedding.1", 8, 3)
 
@@ -129,8 +125,6 @@ def test_what_overflows_in_the_models_own_precision_is_found_at_its_step():
         model.recurrent.weight_ih_l0.fill_(1.0)
         model.embedding.weight.fill_(1.0)
     with watch(model) as w:
-        loss = model(batch()[0]).square().mean()
-        loss.backward()
-        w.step(loss)
+        step(w, model(batch()[0]).square().mean())
     place = w.broken.place
     assert (place.part, place.layer, place.step, place.value) == ("state", "recurrent.l0", 6, math.inf)  # 8e9^5 > 3e38

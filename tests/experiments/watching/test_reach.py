@@ -23,9 +23,12 @@ from tests.experiments.watching.loops import (
     Model,
     T,
     V,
+    apart,
     batch,
     cross_entropy,
+    each,
     same_reach,
+    step,
     truth,
 )
 
@@ -51,15 +54,13 @@ def test_it_is_the_reach_under_the_true_loss_however_the_output_lies(seen, batch
     x, y = (z.T.contiguous() if batch_first else z for z in batch(rows=rows))
     seed = torch.get_rng_state()
     with watch(model, **ALWAYS) as w:
-        loss = cross_entropy(model(x)[0], y)
-        loss.backward()
-        w.step(loss)
+        step(w, cross_entropy(model(x)[0], y))
 
-    def each(m):
-        found = cross_entropy(m(x)[0], y, reduction="none").view_as(y) / y.numel()
+    def loss(m):
+        found = apart(m(x)[0], y)
         return found.T if batch_first else found
 
-    same_reach(seen[0], truth(model, each, seed))
+    same_reach(seen[0], truth(model, loss, seed))
     assert seen[0].log_norms.exp().max() > 0.0001, "and at its true size"
     assert w.measurements["start"].horizon == horizon(seen[0])
     assert w.report.subject["losses"] == "one a step"
@@ -72,16 +73,14 @@ def test_a_carried_state_that_is_an_attribute_is_that_of_before_the_step(seen):
         for i in range(3):
             x, y = batch(i)
             seeds, before = (torch.get_rng_state(), random.getstate()), (model.state, model.seen.clone())
-            loss = cross_entropy(model(x), y)
-            loss.backward()
-            w.step(loss)
+            step(w, cross_entropy(model(x), y))
 
-    def each(m):
+    def loss(m):
         random.setstate(seeds[1])
         m.state, m.seen = before
-        return cross_entropy(m(x), y, reduction="none").view_as(y) / y.numel()
+        return apart(m(x), y)
 
-    same_reach(seen[-1], truth(model, each, seeds[0]))
+    same_reach(seen[-1], truth(model, loss, seeds[0]))
 
 
 @dataclass
@@ -117,15 +116,13 @@ def test_a_model_that_computes_its_loss_itself_is_measured_by_its_logits(seen, f
     seed = torch.get_rng_state()
     with watch(model, **ALWAYS) as w:
         output = model(x, labels=y)
-        loss = output[0] if form == "tuple" else output["loss"] if form == "dict" else output.loss
-        loss.backward()
-        w.step(loss)
+        step(w, output[0] if form == "tuple" else output["loss"] if form == "dict" else output.loss)
 
-    def each(m):
+    def loss(m):
         hidden = m.recurrent(m.embedding(x))[0]
-        return cross_entropy(m.head(hidden), y, reduction="none").view_as(y) / y.numel()
+        return apart(m.head(hidden), y)
 
-    same_reach(seen[0], truth(model, each, seed))
+    same_reach(seen[0], truth(model, loss, seed))
 
 
 def test_a_second_loss_on_another_output_counts_too(seen):
@@ -133,16 +130,14 @@ def test_a_second_loss_on_another_output_counts_too(seen):
     seed = torch.get_rng_state()
     with watch(model, **ALWAYS) as w:
         own, (_, hidden) = model(x, labels=y)
-        loss = own + 0.3 * hidden.square().mean()
-        loss.backward()
-        w.step(loss)
+        step(w, own + 0.3 * hidden.square().mean())
 
-    def each(m):
+    def loss(m):
         hidden = m.recurrent(m.embedding(x))[0]
-        first = cross_entropy(m.head(hidden), y, reduction="none").view_as(y) / y.numel()
+        first = apart(m.head(hidden), y)
         return first + 0.3 * hidden.square().sum(-1) / hidden.numel()
 
-    same_reach(seen[0], truth(model, each, seed), tolerance=1e-4)
+    same_reach(seen[0], truth(model, loss, seed), tolerance=1e-4)
 
 
 def test_rounding_is_no_loss_at_a_step_that_has_none(seen):
@@ -152,11 +147,9 @@ def test_rounding_is_no_loss_at_a_step_that_has_none(seen):
     asked[[3, 10]] = 1
     seed = torch.get_rng_state()
     with watch(model, **ALWAYS) as w:
-        loss = (cross_entropy(model(x, labels=y).logits, y, reduction="none").view_as(y) * asked).sum()
-        loss.backward()
-        w.step(loss)
-    each = lambda m: cross_entropy(m(x, y).logits, y, reduction="none").view_as(y) * asked  # noqa: E731
-    same_reach(seen[0], truth(model, each, seed))
+        step(w, (cross_entropy(model(x, labels=y).logits, y, reduction="none").view_as(y) * asked).sum())
+    loss = lambda m: cross_entropy(m(x, y).logits, y, reduction="none").view_as(y) * asked  # noqa: E731
+    same_reach(seen[0], truth(model, loss, seed))
     assert 4 not in seen[0].anchors
     assert set(seen[0].anchors) <= {4, 11}
 
@@ -164,9 +157,7 @@ def test_rounding_is_no_loss_at_a_step_that_has_none(seen):
 def test_of_a_loss_on_the_last_step_alone_all_lags_are_measured(seen):
     model, (x, y) = Model(dropout=0.0), batch()
     with watch(model, **ALWAYS) as w:
-        loss = cross_entropy(model(x)[0][-1], y[-1])
-        loss.backward()
-        w.step(loss)
+        step(w, cross_entropy(model(x)[0][-1], y[-1]))
     same_reach(seen[0], truth(model, lambda m: cross_entropy(m(x)[0][-1], y[-1]), torch.get_rng_state()))
     assert seen[0].longest == T
 
@@ -182,11 +173,8 @@ class Zero(Model):
 def test_a_step_whose_output_is_zero_is_asked_all_the_same(seen):
     model, (x, _) = Zero(dropout=0.0), batch()
     with watch(model, **ALWAYS) as w:
-        loss = (model(x) - 1).square().mean()
-        loss.backward()
-        w.step(loss)
-    each = lambda m: (m(x) - 1).square().sum(-1) / (T * B * V)  # noqa: E731
-    same_reach(seen[0], truth(model, each, torch.get_rng_state()))
+        step(w, (model(x) - 1).square().mean())
+    same_reach(seen[0], truth(model, lambda m: (m(x) - 1).square().sum(-1) / (T * B * V), torch.get_rng_state()))
 
 
 def test_two_losses_that_are_differentiated_one_after_the_other_add_up(seen):
@@ -196,16 +184,13 @@ def test_two_losses_that_are_differentiated_one_after_the_other_add_up(seen):
         (0.4 * cross_entropy(logits, y)).backward(retain_graph=True)
         (0.6 * cross_entropy(logits, y)).backward()
         w.step()
-    each = lambda m: cross_entropy(m(x)[0], y, reduction="none").view_as(y) / y.numel()  # noqa: E731
-    same_reach(seen[0], truth(model, each, torch.get_rng_state()))
+    same_reach(seen[0], truth(model, each(x, y), torch.get_rng_state()))
 
 
 def test_a_model_that_gives_only_its_loss_is_measured_by_one_number():
     model, (x, y) = WithLabels("loss", dropout=0.0), batch()
     with watch(model, **ALWAYS) as w:
-        loss = model(x, y)
-        loss.backward()
-        w.step(loss)
+        step(w, model(x, y))
     wanted = horizon(reach(record(model, lambda m: m(x, y))))
     assert w.report.subject["losses"] == "one number"
     assert w.report.horizon == wanted
@@ -214,9 +199,7 @@ def test_a_model_that_gives_only_its_loss_is_measured_by_one_number():
 def test_classes_are_not_taken_for_time():
     model, (x, y) = Last(), batch()
     with watch(model, **ALWAYS) as w:
-        loss = F.cross_entropy(model(x), y[0] % T)
-        loss.backward()
-        w.step(loss)
+        step(w, F.cross_entropy(model(x), y[0] % T))
     assert w.report.subject["losses"] == "one number"
     wanted = horizon(reach(record(model, lambda m: F.cross_entropy(m(x), y[0] % T))))
     assert w.report.horizon.profile == pytest.approx(wanted.profile, rel=1e-5)
@@ -236,15 +219,13 @@ def test_packed_sequences_are_measured_by_their_steps_also_where_only_their_rows
     targets = pack_padded_sequence(y, lengths, enforce_sorted=False).data
     with watch(model, **ALWAYS) as w:
         out = model(x, lengths)
-        loss = F.cross_entropy(out, targets) if flat else cross_entropy(out[live], y[live])
-        loss.backward()
-        w.step(loss)
+        step(w, F.cross_entropy(out, targets) if flat else cross_entropy(out[live], y[live]))
 
-    def each(m):
+    def loss(m):
         m.flat = False
         return cross_entropy(m(x, lengths), y, reduction="none").view_as(y) * live / live.sum()
 
-    same_reach(seen[0], truth(model, each, torch.get_rng_state()))
+    same_reach(seen[0], truth(model, loss, torch.get_rng_state()))
 
 
 class TokenByToken(nn.Module):
@@ -294,11 +275,9 @@ def test_a_loop_over_time_outside_of_the_model_is_one_trajectory(seen, kind):
             x, y = batch(i)
             before = cut(state)
             logits, state = through(model, x, before)
-            loss = cross_entropy(logits, y)
-            loss.backward()
-            w.step(loss)
-    each = lambda m: cross_entropy(through(m, x, before)[0], y, reduction="none").view_as(y) / y.numel()  # noqa: E731
-    same_reach(seen[-1], truth(model, each, torch.get_rng_state()), tolerance=1e-4)
+            step(w, cross_entropy(logits, y))
+    wanted = truth(model, lambda m: apart(through(m, x, before)[0], y), torch.get_rng_state())
+    same_reach(seen[-1], wanted, tolerance=1e-4)
     assert w.report.subject["steps"] == T, "and the step before ended with its detached state"
 
 
@@ -312,8 +291,7 @@ def test_of_gradients_that_are_accumulated_the_last_call_is_measured(seen):
             model(batch(9)[0])
         model(batch(8)[0])  # nothing is differentiated
         w.step()
-    each = lambda m: cross_entropy(m(x)[0], y, reduction="none").view_as(y) / y.numel() / 3  # noqa: E731
-    same_reach(seen[0], truth(model, each, torch.get_rng_state()))
+    same_reach(seen[0], truth(model, lambda m: each(x, y)(m) / 3, torch.get_rng_state()))
 
 
 def test_a_model_whose_parts_are_called_is_measured_by_its_recurrent_part(seen):
@@ -321,35 +299,28 @@ def test_a_model_whose_parts_are_called_is_measured_by_its_recurrent_part(seen):
     with watch(model, **ALWAYS) as w:
         for i in range(2):
             x, y = batch(i)
-            loss = cross_entropy(model.head(model.recurrent(model.embedding(x))[0]), y)
-            loss.backward()
-            w.step(loss)
-    each = lambda m: cross_entropy(m(x)[0], y, reduction="none").view_as(y) / y.numel()  # noqa: E731
+            step(w, cross_entropy(model.head(model.recurrent(model.embedding(x))[0]), y))
     assert len(seen) == 1
-    same_reach(seen[0], truth(model, each, torch.get_rng_state()))
+    same_reach(seen[0], truth(model, each(x, y), torch.get_rng_state()))
 
 
 def test_a_look_at_the_model_between_backward_and_step_is_no_call_of_the_training(seen):
     model, (x, y) = Model(dropout=0.0), batch()
-    each = lambda m: cross_entropy(m(x)[0], y, reduction="none").view_as(y) / y.numel()  # noqa: E731
     with watch(model, **ALWAYS) as w:
         loss = cross_entropy(model(x)[0], y)
         loss.backward()
         rg.diagnose(model, lambda m: m(batch(5, steps=2 * T)[0])[0].square().sum(-1))
         seen.clear()
         w.step(loss)
-    same_reach(seen[0], truth(model, each, torch.get_rng_state()))
+    same_reach(seen[0], truth(model, each(x, y), torch.get_rng_state()))
 
 
 def test_a_compiled_model_is_measured_as_it_was_written(seen):
     model = Model(dropout=0.0)
     compiled, (x, y) = torch.compile(model, backend="eager"), batch()
     with watch(compiled, **ALWAYS) as w:
-        loss = cross_entropy(compiled(x)[0], y)
-        loss.backward()
-        w.step(loss)
-    each = lambda m: cross_entropy(m(x)[0], y, reduction="none").view_as(y) / y.numel()  # noqa: E731
-    same_reach(seen[0], truth(model, each, torch.get_rng_state()))
+        step(w, cross_entropy(compiled(x)[0], y))
+    same_reach(seen[0], truth(model, each(x, y), torch.get_rng_state()))
 
 
 def test_a_batch_that_is_overwritten_before_the_step_is_measured_as_it_was(seen):
@@ -360,8 +331,7 @@ def test_a_batch_that_is_overwritten_before_the_step_is_measured_as_it_was(seen)
         loss.backward()
         x.zero_()
         w.step(loss)
-    each = lambda m: cross_entropy(m(kept)[0], y, reduction="none").view_as(y) / y.numel()  # noqa: E731
-    same_reach(seen[0], truth(model, each, torch.get_rng_state()))
+    same_reach(seen[0], truth(model, each(kept, y), torch.get_rng_state()))
 
 
 def test_autocast_is_that_of_the_forward(seen):
@@ -370,9 +340,19 @@ def test_autocast_is_that_of_the_forward(seen):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = model(x)
         assert out.dtype == torch.bfloat16
-        loss = F.cross_entropy(out.float(), y[0] % T)
-        loss.backward()
-        w.step(loss)
+        step(w, F.cross_entropy(out.float(), y[0] % T))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         wanted = reach(record(model, lambda m: F.cross_entropy(m(x).float(), y[0] % T)))
     same_reach(seen[0], wanted, tolerance=0.05)
+
+
+def test_what_is_watched_is_offered_what_applies_to_its_activation():
+    torch.manual_seed(0)
+    model, x = nn.RNN(4, 8, nonlinearity="relu"), torch.randn(60, 3, 4)
+    with watch(model, need=50, **ALWAYS) as w:
+        step(w, model(x)[0][-1].sum())
+    offered = {it.name for finding in w.report.findings for it in finding.remedies}
+    wanted = rg.diagnose(model, lambda m: m(x)[0][-1].sum(), need=50)
+    assert offered == {it.name for finding in wanted.findings for it in finding.remedies}
+    assert "identity" in offered
+    assert not offered & {"irnn", "calibrated"}

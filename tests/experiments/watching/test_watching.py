@@ -1,4 +1,4 @@
-"""Somebody's own loop, watched: the same bits as without, each step told, nothing stopped, a run that can be read."""
+"""Somebody's own loop, watched: the same bits as without, each step told, nothing stopped."""
 
 import copy
 import math
@@ -12,34 +12,27 @@ from torch import nn
 from torch.nn import functional as F
 
 import retrograd as rg
-from retrograd.errors import RunError, UsageError
+from retrograd.errors import UsageError
 from retrograd.experiments.watching import RetrogradWarning, looking, watch
 from retrograd.measures import saturation, window
 from retrograd.trace import record
-from tests.experiments.watching.loops import ALWAYS, Awkward, B, H, Last, Model, T, V, batch, cross_entropy
+from tests.experiments.watching.loops import (
+    ALWAYS,
+    Awkward,
+    B,
+    H,
+    Last,
+    Model,
+    T,
+    V,
+    batch,
+    carried,
+    cross_entropy,
+    each,
+    step,
+)
 
 # ---- the same bits
-
-
-def carried(model, out, watched):
-    """Truncated training with a carried state and dropout."""
-    torch.manual_seed(1)
-    optimizer, state = torch.optim.Adam(model.parameters(), 0.01), None
-    w = watch(model, every=2, share=1e9, out=out, clip_norm=0.1, optimizer=optimizer) if watched else None
-    for i in range(7):
-        x, y = batch(i)
-        logits, state = model(x, state)
-        state = tuple(s.detach() for s in state)
-        loss = cross_entropy(logits, y)
-        loss.backward()
-        if w:
-            w.step(loss)
-        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
-        optimizer.step()
-        optimizer.zero_grad()
-    if w:
-        w.close()
-    return [*model.state_dict().values(), *state, torch.get_rng_state(), torch.rand(3)], w
 
 
 def kept_inside(model, out, watched):
@@ -168,12 +161,10 @@ def test_of_a_step_that_is_clipped_it_is_told_which_lags_made_its_norm():
         with watch(model, clip_norm=clip, **ALWAYS) as w:
             loss = cross_entropy(model(x)[0], y)
             model.zero_grad()
-            loss.backward()
-            w.step(loss)
+            step(w, loss)
         assert bool(w.measurements["start"].window) == told
         if told:
-            each = lambda m: cross_entropy(m(x)[0], y, reduction="none").view_as(y) / y.numel()  # noqa: E731
-            wanted = window(record(model, each), anchors=looking.ANCHORS)
+            wanted = window(record(model, each(x, y)), anchors=looking.ANCHORS)
             for mine, true in zip(w.measurements["start"].window.layers, wanted.layers, strict=True):
                 assert mine.log_norms == pytest.approx(true.log_norms, abs=1e-5)
 
@@ -182,9 +173,7 @@ def test_findings_are_those_of_diagnose():
     torch.manual_seed(0)
     model, (x, y) = Last(), batch(steps=60)
     with watch(model, need=50, **ALWAYS) as w:
-        loss = F.cross_entropy(model(x), y[0] % T)
-        loss.backward()
-        w.step(loss)
+        step(w, F.cross_entropy(model(x), y[0] % T))
     wanted = rg.diagnose(model, lambda m: F.cross_entropy(m(x), y[0] % T), need=50)
     assert [finding.code for finding in w.report.findings] == [finding.code for finding in wanted.findings]
     assert [finding.code for finding in w.report.findings] == ["vanishing"]
@@ -200,9 +189,7 @@ def once(model, call=None, **options):
     with warnings.catch_warnings(record=True) as told, watch(model, **ALWAYS, **options) as w:
         warnings.simplefilter("always")
         for _ in range(3):
-            loss = cross_entropy(call(model, x) if call else model(x)[0], y)
-            loss.backward()
-            w.step(loss)
+            step(w, cross_entropy(call(model, x) if call else model(x)[0], y))
     assert all(warning.category is RetrogradWarning for warning in told)
     return w, [str(warning.message) for warning in told]
 
@@ -314,9 +301,7 @@ def test_an_error_in_the_forward_leaves_it_listening():
         with pytest.raises(IndexError):
             model(torch.full((T, B), V))
         x, y = batch()
-        loss = cross_entropy(model(x)[0], y)
-        loss.backward()
-        w.step(loss)
+        step(w, cross_entropy(model(x)[0], y))
     assert w.measurements
 
 
@@ -334,76 +319,3 @@ def test_what_cannot_be_meant_is_refused_before_anything_begins(options, said):
         watch(Model(), **options)
     with pytest.raises(UsageError, match="must be an nn"):
         watch(Model)
-
-
-# ---- the run
-
-
-def test_the_folder_is_a_run_that_the_commands_read(tmp_path):
-    from retrograd.cli.overview import lines, page
-    from retrograd.experiments.archive.catalogue import details, listing
-    from retrograd.experiments.inspection import read_report
-
-    torch.manual_seed(0)
-    _, w = carried(Model(), tmp_path / "mine", True)
-    entry = listing(tmp_path)[0]
-    assert (entry.status, entry.model, entry.steps, entry.reason) == ("finished", "lstm 2x8", 7, "")
-    found = details(tmp_path / "mine")
-    assert [(look.name, look.step) for look in found.horizons] == [("start", 1), ("latest", 6)]
-    assert found.config["task"] == "watched"
-    assert list(lines([entry]))
-    assert list(page(found))
-    report = read_report(tmp_path / "mine")
-    assert report.measurements == w.report.measurements
-    assert report.curves["horizon"].steps == (1, 2, 4, 6)
-    assert report.curves["loss"].unit == "loss"
-    assert report.curves["clipped"].values[-1] == w.clipping.share == 1.0
-    assert {h.name for h in report.happenings} == {"started", "finished"}
-    assert b'name="generator" content="Retrograd"' in (tmp_path / "mine" / "report.html").read_bytes()
-    known = (tmp_path / "mine" / "config.toml").read_text()
-    assert "window" not in known, "what is not known is not said"
-
-
-def test_a_run_that_goes_on_says_so_and_one_that_fails_says_why(tmp_path):
-    from retrograd.experiments.archive.catalogue import listing
-    from retrograd.experiments.inspection import read_report
-
-    w = watch(Model(), out=tmp_path / "mine")
-    assert listing(tmp_path)[0].status == "running"
-    x, y = batch()
-    loss = cross_entropy(w.model(x)[0], y)
-    loss.backward()
-    w.step(loss)
-    assert read_report(tmp_path / "mine").status == "running"
-    assert not (tmp_path / "mine" / "report.html").exists(), "a page would take more than its share of so short a time"
-    with pytest.raises(ValueError, match="of mine"), w:
-        raise ValueError("of mine")
-    assert listing(tmp_path)[0].status == "failed"
-    assert read_report(tmp_path / "mine").happenings[-1].details["reason"] == "ValueError: of mine"
-
-
-def test_a_folder_that_is_taken_is_refused_before_the_training_begins(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match="with out="):
-        watch(Model(), out=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-
-
-def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    _, w = carried(Model(), None, True)
-    assert not list(tmp_path.iterdir())
-    assert w.report.status == "finished"
-    assert w.report.curves["loss"].steps == (7,)
-    assert len(w._journal.curves()["horizon"].steps) == 4
-
-
-def test_a_long_training_does_not_fill_the_memory():
-    from retrograd.experiments.watching.journal import MOST, Journal
-
-    journal = Journal()
-    for step in range(3 * MOST):
-        journal.line(step, loss=1.0, **({"horizon": 3} if step == 5 else {}))
-    assert len(journal.lines) <= MOST
-    assert journal.lines[-1]["step"] == 3 * MOST - 1
-    assert any("horizon" in line for line in journal.lines)
