@@ -50,8 +50,8 @@ def parts(trace: Trace) -> Parts:
     """
     at = asked_steps(trace, len(trace))[-1]
     found = [
-        _of_layer(trace, layer, gradient, at)
-        for layer, gradient in zip(trace.layers, trace.gradients(at), strict=True)
+        _of_layer(trace, layer, gradient, at, alone=alone)
+        for layer, gradient, alone in zip(trace.layers, trace.gradients(at), trace.entering_at_once(at), strict=True)
         if not layer.reverse and layer.has_states
     ]
     if not found:
@@ -59,24 +59,33 @@ def parts(trace: Trace) -> Parts:
     return Parts(tuple(found), at)
 
 
-def _of_layer(trace: Trace, layer: LayerTrace, gradient: Tensor, at: int) -> LayerParts:
-    """`gradient` (T+1, B, S)."""
+def _of_layer(trace: Trace, layer: LayerTrace, gradient: Tensor, at: int, *, alone: bool) -> LayerParts:
+    """`gradient` (T+1, B, S); `alone`: it is known to enter the layer once."""
     last = ends(trace, layer, len(layer)).clamp(max=at - layer.begins).to(gradient.device)
     lags = torch.arange(max(int(last.min()) - layer.first, 0) + 1, device=gradient.device)
     by_lag = (last - lags[:, None])[..., None].expand(-1, -1, gradient.shape[-1])
     back = gradient.gather(0, by_lag)
     whole, pieces = _logs(layer, back)
-    end = [int(last.max())]  # from there a gradient goes back to a shorter sequence's own end as it is
-    carried, _ = taken_back(layer.back, back[:1], end, length=len(layer), dtype=back.dtype)
     return LayerParts(
         layer=layer.name,
         cell=layer.kind,
         whole=_medians(whole),
-        carried=_medians(carried[0].gather(0, by_lag[..., 0])),
+        carried=_medians(
+            whole
+            if alone and (whole[0] > -torch.inf).all()
+            else _carried(layer, back[0], last).gather(0, by_lag[..., 0])
+        ),
         output=_medians(pieces[0]) if pieces else (),
         memory=_medians(pieces[1]) if pieces else (),
         sequences=back.shape[1],
     )
+
+
+def _carried(layer: LayerTrace, delta: Tensor, last: Tensor) -> Tensor:
+    """ln of what the layer's steps make of each sequence's gradient at its last step (B, S), for every k: (T+1, B)."""
+    end = [int(last.max())]  # from there a gradient goes back to a shorter sequence's own end as it is
+    log_norms, _ = taken_back(layer.back, delta[None], end, length=len(layer), dtype=delta.dtype)
+    return log_norms[0]
 
 
 def _logs(layer: LayerTrace, gradient: Tensor) -> tuple[Tensor, list[Tensor]]:

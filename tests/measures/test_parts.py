@@ -60,6 +60,15 @@ def test_a_loss_of_all_outputs_enters_on_the_way_and_the_layer_carries_less():
     assert layer.carried[30] < layer.whole[30] - 10
 
 
+def test_a_loss_that_enters_before_the_last_step_is_not_carried_from_there():
+    module, x = nn.RNN(X, H), torch.randn(T, B, X)
+    late = [0] * 3 + list(range(T - 3))
+    [layer] = parts(record(module, lambda m: m(x)[0][late].sum(-1))).layers
+    assert layer.whole[:3] == (-math.inf,) * 3
+    assert layer.whole[3] > -5
+    assert layer.carried == (-math.inf,) * (T + 1)
+
+
 def test_of_a_packed_sequence_lags_count_from_its_own_end():
     module, x = nn.LSTM(X, H).double(), torch.randn(T, B, X).double()
     lengths = torch.tensor([12, 5, 9, 7])
