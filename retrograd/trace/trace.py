@@ -16,6 +16,7 @@ from retrograd.errors import NotMeasured, ShapeError
 from retrograd.trace.gradients import gradients_of
 from retrograd.trace.layer import LayerTrace
 from retrograd.trace.recording import Recording
+from retrograd.trace.replay import entered
 
 
 def traced(recording: Recording, losses: Tensor) -> tuple[LayerTrace, ...]:
@@ -83,11 +84,20 @@ def asked(losses: Tensor) -> list[int]:
 
 
 def _reached(layers: Sequence[LayerTrace], losses: Tensor, numbers: Sequence[int]) -> list[list[int]]:
-    """Of each of the losses with these numbers, the latest state of each layer that has a gradient of it."""
+    """Of each of the losses with these numbers, the latest state of each layer that has a gradient of it.
+
+    Where it enters a single run last is the latest: from there it goes back, which need not be waited for.
+    """
     with torch.enable_grad():
         chosen = losses.reshape(len(losses), -1).sum(1)[list(numbers)]
-    gradients, _ = _at_every_state(layers, chosen)
-    return [[_latest(found[i]) for found in gradients] for i in range(len(chosen))]
+    runs, plain = [run for layer in layers for run in layer.runs], [len(layer.doors) == 2 for layer in layers]
+    wells = [layer.doors if once else layer.wells for layer, once in zip(layers, plain, strict=True)]
+    gradients = iter(gradients_of(chosen, [well for some in wells for well in some], runs))
+    latest = []
+    for layer, some, once in zip(layers, wells, plain, strict=True):
+        found = [next(gradients) for _ in some]
+        latest.append([_latest(one) for one in (entered(*found) if once else layer.join(found))])
+    return [list(each) for each in zip(*latest, strict=True)]
 
 
 def _at_every_state(layers: Sequence[LayerTrace], losses: Tensor) -> tuple[tuple[Tensor, ...], list[list[Tensor]]]:
