@@ -10,6 +10,7 @@ import typer
 from retrograd.cli.demo import demo
 from retrograd.cli.diagnose import diagnose
 from retrograd.cli.evaluate import evaluate
+from retrograd.cli.explore import app as explore
 from retrograd.cli.fix import fix
 from retrograd.cli.generate import generate
 from retrograd.cli.guard import guarded
@@ -48,6 +49,7 @@ def root(
 for verb in (demo, train, generate, evaluate, report, diagnose, fix, replay):
     app.command()(guarded(verb))
 app.add_typer(runs, name="runs")
+app.add_typer(explore, name="explore")
 
 
 def run() -> None:
