@@ -24,7 +24,7 @@ from retrograd.trace import LayerTrace, Trace, record
 from retrograd.training.loop import Step
 
 PICTURED = 3  # sequences that the triangle of contributions is taken from: it costs a sweep for each of its rows
-LATEST = 64  # steps over which the change of the gradient is split into its parts
+LATEST = 32  # steps over which the change of the gradient is split into its parts
 LAST_SHARE = 4  # anchors lie in the last quarter of the slice; three quarters remain as the longest lag
 
 
