@@ -47,6 +47,8 @@ class Recall(Section):
 class Model(Section):
     """The defaults of this and the next section were chosen by measurement: benchmarks/LOG.md."""
 
+    kind: str = "recurrent"  # or ngram, which counts: of this section it reads `order` alone
+    order: Annotated[int, Field(ge=1, le=6)] = 5  # of an n-gram model: it looks back one token less
     cell: str = "lstm"
     activation: str = "tanh"  # of an elman or additive cell
     hidden: Positive = 512
@@ -59,6 +61,13 @@ class Model(Section):
     embedding_range: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = (
         None  # uniform in +- this; None: torch's
     )
+
+    @property
+    def name(self) -> str:
+        """In a list: "lstm 1x512", "5-gram"; empty where it is somebody's own."""
+        if self.kind == "ngram":
+            return f"{self.order}-gram"
+        return "" if self.cell == UNKNOWN else f"{self.cell} {self.layers}x{self.hidden}"
 
 
 class Training(Section):

@@ -157,7 +157,8 @@ def ending(result: events.Finished) -> str:
     follow = (
         f'\n  retrograd generate {run} --prompt "The "\n  retrograd evaluate {run} OTHER.txt' if result.sample else ""
     )
-    return f"Run {run}\n  retrograd report {run}{follow}\n  retrograd diagnose {run}"
+    diagnose = f"\n  retrograd diagnose {run}" if result.report.measurements else ""  # what counts has no gradient
+    return f"Run {run}\n  retrograd report {run}{follow}{diagnose}"
 
 
 def summary(result: events.Finished) -> dict[str, object]:

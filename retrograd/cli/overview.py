@@ -68,6 +68,7 @@ def _summary(run: "Details") -> dict[str, str]:
     data = run.config["data"]
     texts = f"{', '.join(data['train'])} by {data['level']}" if data["train"] else task
     started = f"{tables.clock(run.started)}, last sign of life {tables.age(run.entry.alive)} ago"
+    counts = m["kind"] == "ngram"
     watched = task == "watched"  # somebody's own loop, of which the config holds what is known
     values = {
         "status": run.entry.status,
@@ -84,6 +85,9 @@ def _summary(run: "Details") -> dict[str, str]:
     if watched:
         values = {name: x for name, x in values.items() if name not in ("best", "data", "training")}
         values["model"] = f"{m['layers']} x {m['hidden']} {m['cell']}" if run.entry.model else "-"
+    if counts:
+        values = {name: x for name, x in values.items() if name not in ("stands at", "training", "verdicts")}
+        values["model"] = f"{run.entry.model}, interpolated modified Kneser-Ney"
     return values | ({"page": run.page} if run.page else {})
 
 

@@ -31,7 +31,7 @@ app = typer.Typer(cls=ListsByDefault, add_completion=False, rich_markup_mode=Non
 
 @app.callback()
 def runs() -> None:
-    """List the runs there are; show, compare, remove, verify."""
+    """List the runs there are; show, compare, remove, verify, write as ARPA."""
 
 
 def list_(
@@ -123,11 +123,27 @@ def verify(run: Many, json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+def arpa(
+    run: One,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+) -> None:
+    """Write an n-gram run as an ARPA file.
+
+    kenlm, SRILM and others read it, and find the same probabilities.
+    """
+    from retrograd.experiments.archive.catalogue import find
+    from retrograd.experiments.counting import to_arpa
+
+    print(f"Wrote {to_arpa(find(run), file, force=force)}.")
+
+
 app.command("list")(guarded(list_))
 app.command()(guarded(show))
 app.command()(guarded(compare))
 app.command()(guarded(rm))
 app.command()(guarded(verify))
+app.command()(guarded(arpa))
 
 
 def _agreed(found: "tuple[Entry, ...]") -> bool:

@@ -12,6 +12,7 @@ FLAGS = {  # everyday flag -> where it goes
     "valid": "data.valid",
     "test": "data.test",
     "level": "data.level",
+    "model": "model.kind",
     "cell": "model.cell",
     "hidden": "model.hidden",
     "layers": "model.layers",

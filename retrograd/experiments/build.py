@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from retrograd import config, runs
@@ -10,11 +12,12 @@ from retrograd.bptt import Stack, choose
 from retrograd.cells import make_cell, to_state_dict
 from retrograd.errors import ConfigError, RunError, UsageError
 from retrograd.init import initialise_
-from retrograd.models import RecurrentLM
+from retrograd.models import NGram, RecurrentLM
 from retrograd.runs import Run
 from retrograd.tasks import tokenizers
 from retrograd.training import checkpoint
 
+COUNTS = "ngram.safetensors"  # the file of a run whose model counts
 ACTIVATED = ("elman", "additive")  # cells whose activation can be chosen
 
 
@@ -50,6 +53,7 @@ def load(path: str | Path, *, which: str = "best") -> RecurrentLM:
     """
     run = runs.open_run(path)
     settings = run.config()
+    refuse_what_counts(run)
 
     def read(point: checkpoint.Checkpoint) -> RecurrentLM:
         with torch.random.fork_rng(devices=[]):
@@ -60,14 +64,37 @@ def load(path: str | Path, *, which: str = "best") -> RecurrentLM:
     return checkpoint.steadily(run.checkpoints, which, read)
 
 
-def load_with_tokenizer(path: str | Path) -> tuple[RecurrentLM, tokenizers.Tokenizer]:
+def refuse_what_counts(run: Run) -> None:
+    """Raises RunError for a model that is no network: there is nothing to train on, and no gradient to look at."""
+    settings = run.config()
+    if settings.model.kind == "ngram":
+        back = settings.model.order - 1
+        raise RunError(
+            f"{run.path} holds a {settings.model.name} model, which counts: it has no gradient, and looks exactly "
+            f"{back} token{'' if back == 1 else 's'} back. Try retrograd report, generate or evaluate."
+        )
+
+
+def load_counts(run: Run) -> NGram:
+    """Raises RunError where the tables were cut, altered or swapped."""
+    file = run.kept(COUNTS)
+    try:
+        return NGram.restore(load_file(file))
+    except SafetensorError as error:
+        raise RunError(f"{file} is no file of tables: {error}.") from None
+
+
+def load_with_tokenizer(path: str | Path) -> tuple[RecurrentLM | NGram, tokenizers.Tokenizer]:
     """The best model of a run on text, and its tokenizer. Raises RunError where they do not fit each other."""
-    model, tokenizer = load(path), tokenizer_of(runs.open_run(path))
+    run = runs.open_run(path)
+    model = load_counts(run) if run.config().model.kind == "ngram" else load(path)
+    tokenizer = tokenizer_of(run)
     if tokenizer is None:
         raise RunError(f"{path} was not trained on text, so it can neither read nor write one.")
-    if tokenizer.size != model.softmax.out_features:
+    types = model.vocabulary if isinstance(model, NGram) else model.softmax.out_features
+    if tokenizer.size != types:
         raise RunError(
-            f"The tokenizer in {path} has {tokenizer.size} types and the model {model.softmax.out_features}; "
+            f"The tokenizer in {path} has {tokenizer.size} types and the model {types}; "
             f"one of the two is another run's."
         )
     return model, tokenizer

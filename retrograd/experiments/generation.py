@@ -3,20 +3,25 @@
 P(x) ~ softmax(logits / temperature), over the top_k most likely types; temperature 0 takes the likeliest
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from retrograd.errors import NonFinite, UsageError
 from retrograd.experiments.build import load_with_tokenizer
-from retrograd.models import RecurrentLM
+from retrograd.experiments.objective import at_rest
+from retrograd.models import NGram, RecurrentLM
 from retrograd.tasks import tokenizers
+
+Scores = Generator[Tensor, int, None]  # yields ln p of the next token but for a constant, (V,), and is sent that token
 
 
 @torch.no_grad()
 def tokens(
-    model: RecurrentLM,
+    model: RecurrentLM | NGram,
     prompt: Sequence[int],
     *,
     temperature: float = 1.0,
@@ -37,16 +42,30 @@ def tokens(
         generator.seed()
     else:
         generator.manual_seed(_checked(seed))
-    device = model.softmax.weight.device
-    logits, state = model(torch.tensor(list(prompt), device=device)[:, None])
+    scored = _counted(model, prompt) if isinstance(model, NGram) else _computed(model, prompt)
+    scores = next(scored)
     while True:
-        scores = logits[-1, 0].double().cpu()
         if not scores.isfinite().all():
             raise NonFinite("The model's scores are no longer finite, so it cannot write.")
         scores[list(never)] = -torch.inf
         token = _draw(scores, temperature, top_k, generator)
         yield token
+        scores = scored.send(token)
+
+
+def _computed(model: RecurrentLM, prompt: Sequence[int]) -> Scores:
+    device = model.softmax.weight.device
+    logits, state = model(torch.tensor(list(prompt), device=device)[:, None])
+    while True:
+        token = yield logits[-1, 0].double().cpu()
         logits, state = model(torch.tensor([[token]], device=device), state)
+
+
+def _counted(model: NGram, prompt: Sequence[int]) -> Scores:
+    history = list(prompt)
+    while True:
+        token = yield torch.from_numpy(np.log(model.next(history)))
+        history = [*history, token][-len(model.orders) :]
 
 
 def _checked(seed: int) -> int:
@@ -65,7 +84,7 @@ def _draw(scores: torch.Tensor, temperature: float, top_k: int | None, generator
 
 
 def sample(
-    model: RecurrentLM,
+    model: RecurrentLM | NGram,
     tokenizer: tokenizers.Tokenizer,
     *,
     prompt: str = "",
@@ -78,13 +97,9 @@ def sample(
     if length < 1:
         raise UsageError(f"The length must be at least 1 {tokenizer.unit}, got {length}.")
     ids = [tokenizer.first, *tokenizer.prompt(prompt)]
-    training = model.training
-    model.eval()
-    try:
+    with at_rest(model):
         stream = tokens(model, ids, temperature=temperature, top_k=top_k, seed=seed, never=tokenizer.never)
         return tokenizer.decode([*ids[1:], *(next(stream) for _ in range(length))])
-    finally:
-        model.train(training)
 
 
 def generate(

@@ -11,12 +11,13 @@ import torch
 from retrograd import runs
 from retrograd.diagnosis import Finding
 from retrograd.errors import DataError, NotMeasured, RunError, UsageError
-from retrograd.experiments import logbook
+from retrograd.experiments import counting, logbook
 from retrograd.experiments.build import load, load_with_tokenizer
 from retrograd.experiments.examination import everything
 from retrograd.experiments.measuring import load_window, measure, opinion
 from retrograd.experiments.objective import evaluate, figures, losses
 from retrograd.experiments.reporting import subject
+from retrograd.models import NGram
 from retrograd.reports import Report
 from retrograd.runs import Run
 from retrograd.tasks import language
@@ -55,7 +56,10 @@ def evaluate_text(path: str | Path, texts: Sequence[str]) -> dict[str, float]:
     if not len(stream):
         raise DataError(f"The text holds no {tokenizer.unit}s to predict.")
     carry = settings.training.carry == "always"
-    result = evaluate(model, cut(stream, batch=1, window=512, carry=carry), torch.device("cpu"))
+    if isinstance(model, NGram):
+        result = counting.read(model, stream, carry=carry)
+    else:
+        result = evaluate(model, cut(stream, batch=1, window=512, carry=carry), torch.device("cpu"))
     named = figures(result, tokenizer.unit, hits=False)
     unknown = sum(int((stream.ids == i).sum()) for i in tokenizer.never)
     return named | {"unknown share": unknown / len(stream)}

@@ -14,7 +14,7 @@ from retrograd import config
 from retrograd.cells import Elman
 from retrograd.diagnosis import Finding, judge
 from retrograd.errors import RunError
-from retrograd.experiments.objective import losses
+from retrograd.experiments.objective import at_rest, losses
 from retrograd.measures import Attribution, Horizon, attribution, contributions, horizon, reach, saturation, spectrum
 from retrograd.models import RecurrentLM
 from retrograd.numerics import flush_denormals
@@ -34,24 +34,19 @@ def measure(model: RecurrentLM, probe: Window, *, anchors: int, step: int, whole
     `whole` adds what only a page shows: what a step does to the gradient, the triangle of contributions, and the
     spectrum of the recurrent weights.
     """
-    training = model.training
-    model.eval()
-    try:
-        with flush_denormals(False):
-            trace = record(model, lambda m: losses(m, probe))
-            few = record(model, lambda m: losses(m, probe.first(PICTURED))) if whole else None
-            at = anchor_steps(probe, anchors)
-            reached = horizon(reach(trace, anchors=at, longest=min(at) - 1))
-            return Measurement(
-                step=step,
-                horizon=reached,
-                saturation=saturation(trace),
-                attribution=explained(trace, reached) if whole else None,
-                contributions=contributions(few) if few else None,
-                spectrum=spectrum(trace) if whole else None,
-            )
-    finally:
-        model.train(training)
+    with at_rest(model), flush_denormals(False):
+        trace = record(model, lambda m: losses(m, probe))
+        few = record(model, lambda m: losses(m, probe.first(PICTURED))) if whole else None
+        at = anchor_steps(probe, anchors)
+        reached = horizon(reach(trace, anchors=at, longest=min(at) - 1))
+        return Measurement(
+            step=step,
+            horizon=reached,
+            saturation=saturation(trace),
+            attribution=explained(trace, reached) if whole else None,
+            contributions=contributions(few) if few else None,
+            spectrum=spectrum(trace) if whole else None,
+        )
 
 
 def explained(trace: Trace, h: Horizon) -> Attribution:

@@ -4,7 +4,8 @@ nats = -1/N sum over targets of ln P(target)        IGNORED targets are not coun
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,19 @@ class Evaluation:
     nats: float
     tokens: int
     accuracy: float
+
+
+@contextmanager
+def at_rest(model: object) -> Iterator[None]:
+    """Dropout off in a network, and its mode put back; what counts has none."""
+    training = isinstance(model, nn.Module) and model.training
+    if isinstance(model, nn.Module):
+        model.eval()
+    try:
+        yield
+    finally:
+        if isinstance(model, nn.Module):
+            model.train(training)
 
 
 def objective(
@@ -49,10 +63,9 @@ def objective(
 @torch.no_grad()
 def evaluate(model: RecurrentLM, windows: Iterable[Window], device: torch.device) -> Evaluation:
     """Read the windows in order, the state carried from each to the next, dropout off."""
-    training, state = model.training, None
-    model.eval()
+    state = None
     nats, hits, tokens = 0.0, 0, 0
-    try:
+    with at_rest(model):
         for cpu_window in windows:
             window = cpu_window.to(device)
             logits, state = model(window.inputs, state, window.starts)
@@ -60,8 +73,6 @@ def evaluate(model: RecurrentLM, windows: Iterable[Window], device: torch.device
             nats += float(F.cross_entropy(flat, targets, ignore_index=IGNORED, reduction="sum"))
             hits += int((flat.argmax(-1) == targets).sum())
             tokens += int((targets != IGNORED).sum())
-    finally:
-        model.train(training)
     return Evaluation(nats / max(tokens, 1), tokens, hits / max(tokens, 1))
 
 

@@ -102,7 +102,7 @@ def _ended(keeper: Keeper, status: str) -> tuple[Happening, ...]:
 
 def name(settings: config.Config) -> str:
     stem = Path(settings.data.train[0]).stem if settings.data.train else settings.task
-    return f"{stem} {settings.model.cell}"
+    return f"{stem} {settings.model.name.split()[0]}"
 
 
 def subject(settings: config.Config, model: RecurrentLM, need: int, *, known: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from retrograd import config, runs
 from retrograd.errors import ConfigError, RunError, UsageError
-from retrograd.experiments.build import tokenizer_of
+from retrograd.experiments.build import refuse_what_counts, tokenizer_of
 from retrograd.experiments.keeping import Keeper, rollback
 from retrograd.experiments.reporting import environment
 from retrograd.experiments.work import Work, prepare
@@ -34,6 +34,7 @@ def reopen(run: Run, changes: Mapping[str, Any]) -> Settled:
     _refuse_other(changes)
     run.refuse_links()
     before = run.config()
+    refuse_what_counts(run)
     _refuse_finished(run, changes)
     run.metrics()  # a log that cannot be read is told now, not when the report is written
     settings = config.make(config.merge(before.model_dump(exclude_none=True), changes))

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from retrograd import config, runs
-from retrograd.errors import NonFinite, RetrogradError, SaveFailed
+from retrograd.errors import NonFinite, RetrogradError, SaveFailed, UnknownName, UsageError
 from retrograd.experiments import logbook, reporting
+from retrograd.experiments.counting import counting
 from retrograd.experiments.events import Evaluating, Event, Finished, Note, Planned, Progress
 from retrograd.experiments.keeping import VALIDATIONS, Keeper, rollback
 from retrograd.experiments.measuring import dump_window
@@ -23,7 +24,7 @@ from retrograd.experiments.objective import Evaluation, evaluate, objective
 from retrograd.experiments.reporting import SAMPLE, Reporter
 from retrograd.experiments.resuming import Settled, reopen
 from retrograd.experiments.work import Work, prepare
-from retrograd.models import parameters
+from retrograd.models import MODELS, parameters
 from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
 from retrograd.reports import tensorboard as tensorboards
@@ -70,6 +71,13 @@ def training(
     settings: config.Config, *, out: str | Path | None = None, tensorboard: bool = False, stop: Stop = _never
 ) -> Iterator[Event]:
     """The events of a new run. `stop` is asked after each step; when it says yes the run is saved and ends there."""
+    if settings.model.kind not in MODELS:
+        raise UnknownName("model", settings.model.kind, MODELS)
+    if settings.model.kind == "ngram":
+        if tensorboard:
+            raise UsageError("A model that counts has no curves for TensorBoard; leave --tensorboard out.")
+        yield from counting(settings, out=out)
+        return
     if tensorboard:
         tensorboards.require()  # here and below, before the time that preparing takes
     if out is not None:

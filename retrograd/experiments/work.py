@@ -76,17 +76,19 @@ def resolve(settings: config.Config) -> config.Config:
     # as an L2 penalty, which the other optimisers make of it, 0.1 would keep a model from learning at all
     decay = t.weight_decay if t.weight_decay is not None else 0.1 if t.optimizer == "adamw" else 0.0
     budget = {} if t.minutes or t.steps or t.epochs else {"minutes": DEFAULT_MINUTES}
-    paths = {
-        "train": tuple(map(_absolute, d.train)),
-        "valid": d.valid and _absolute(d.valid),
-        "test": d.test and _absolute(d.test),
-    }
-    sections = {
-        "data": d.model_copy(update=paths),
-        "model": m.model_copy(update={"init": init, "weights": m.weights and _absolute(m.weights)}),
-    }
-    settings = settings.model_copy(update=sections)
+    model = m.model_copy(update={"init": init, "weights": m.weights and _absolute(m.weights)})
+    settings = settings.model_copy(update={"data": with_paths(d), "model": model})
     return _with(settings, threads=torch.get_num_threads(), weight_decay=decay, **budget)
+
+
+def with_paths(data: config.Data) -> config.Data:
+    """Its texts by absolute paths."""
+    paths = {
+        "train": tuple(map(_absolute, data.train)),
+        "valid": data.valid and _absolute(data.valid),
+        "test": data.test and _absolute(data.test),
+    }
+    return data.model_copy(update=paths)
 
 
 def _absolute(path: str) -> str:

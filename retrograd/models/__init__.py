@@ -1,6 +1,8 @@
-"""Networks made of cells."""
+"""What is trained or counted: networks made of cells, and n-grams."""
 
 from retrograd.models.ngram import NGram
 from retrograd.models.recurrent import RecurrentLM, parameters
 
-__all__ = ["NGram", "RecurrentLM", "parameters"]
+MODELS: dict[str, type[RecurrentLM] | type[NGram]] = {"recurrent": RecurrentLM, "ngram": NGram}
+
+__all__ = ["MODELS", "NGram", "RecurrentLM", "parameters"]

@@ -39,6 +39,11 @@ class Tokenizer(ABC):
         """The token that stands before the first one of a text: a line's end."""
 
     @property
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """Of each type one that no other has."""
+
+    @property
     def never(self) -> tuple[int, ...]:
         """Ids that generation must not write."""
         return ()
@@ -73,6 +78,10 @@ class Types(Tokenizer):
     @property
     def size(self) -> int:
         return len(self.types)
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.types
 
     @property
     def never(self) -> tuple[int, ...]:
@@ -138,6 +147,7 @@ class Byte(Tokenizer):
     unit = "byte"
     size = 256
     first = ord("\n")
+    names = tuple(f"<0x{i:02X}>" for i in range(256))
 
     @classmethod
     def fit(cls, texts: Sequence[str], size: int) -> "Byte":
@@ -184,6 +194,10 @@ class Bpe(Tokenizer):
     @property
     def first(self) -> int:
         return self.encode("\n")[0]
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [str(self.tokenizer.id_to_token(i)) for i in range(self.size)]
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text).ids)

@@ -181,7 +181,7 @@ def _about(facts: _Facts, name: str) -> Entry:
         reason="",
         alive=_alive(path),
         size=_size(path),
-        model=None if m.cell == config.UNKNOWN else f"{m.cell} {m.layers}x{m.hidden}",
+        model=m.name or None,
         steps=steps,
         best=best,
         measure=measure,

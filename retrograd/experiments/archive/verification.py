@@ -16,7 +16,7 @@ import torch
 from retrograd import config, runs
 from retrograd.errors import MissingExtra, RetrogradError, RunError
 from retrograd.experiments.archive import catalogue
-from retrograd.experiments.build import build, tokenizer_of
+from retrograd.experiments.build import COUNTS, build, load_with_tokenizer, tokenizer_of
 from retrograd.experiments.measuring import load_window
 from retrograd.experiments.watching.kept import NUMBERS, TENSORS
 from retrograd.reports import Report
@@ -72,6 +72,11 @@ def _small_files(run: Run) -> Iterator[Checked]:
                 yield _checked(name, lambda name=name: str(run.kept(name)) and "")  # type: ignore[misc]
         yield _checked("report.json", lambda: _report(run, None))
         return
+    if settings and settings.model.kind == "ngram":
+        yield _checked("tokenizer.json", lambda: _tokenizer(run, settings, None))
+        yield _checked(COUNTS, lambda: _tables(run))
+        yield _checked("report.json", lambda: _report(run, settings))
+        return
     if settings and settings.task == "language":
         yield _checked("tokenizer.json", lambda: _tokenizer(run, settings, vocabulary))
     yield _checked("probe.safetensors", lambda: _probe(run, vocabulary))
@@ -113,6 +118,11 @@ def _tokenizer(run: Run, settings: config.Config, vocabulary: int | None) -> str
         raise RunError(f"Its level is {tokenizer.level}, and config.toml says {settings.data.level}.")
     if vocabulary and tokenizer.size != vocabulary:
         raise RunError(f"It has {tokenizer.size} types and the checkpoints {vocabulary}; one is another run's.")
+    return ""
+
+
+def _tables(run: Run) -> str:
+    load_with_tokenizer(run.path)
     return ""
 
 

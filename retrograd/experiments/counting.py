@@ -1,0 +1,138 @@
+"""A run of a model that counts: the text is read once, nothing is differentiated, and nothing reaches back.
+
+    for event in counting(settings):  show(event)        Finished
+
+Its folder is that of any other run, with the tables in place of checkpoints.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+
+from retrograd import config, runs
+from retrograd.errors import ConfigError, RunError, UsageError
+from retrograd.experiments import generation, reporting
+from retrograd.experiments.build import COUNTS, load_with_tokenizer
+from retrograd.experiments.events import Finished
+from retrograd.experiments.objective import Evaluation, figures
+from retrograd.experiments.work import with_paths
+from retrograd.models import NGram
+from retrograd.models.arpa import lines
+from retrograd.models.ngram import Ints, Marks
+from retrograd.reports import Report, Sample
+from retrograd.tasks import tokenizers
+from retrograd.tasks.language import Language
+from retrograd.tasks.window import Stream
+
+LENGTH = 100  # tokens of what it writes
+READ = {"model": {"kind", "order"}, "training": {"seed", "carry", "window"}}  # the window: no text may be shorter
+
+
+def counting(settings: config.Config, *, out: str | Path | None = None) -> Iterator[Finished]:
+    """The events of a new run, which are one. Raises ConfigError for a key that would have no effect."""
+    _refuse_what_is_idle(settings)
+    settings = settings.model_copy(update={"data": with_paths(settings.data)})
+    if out is not None:
+        runs.refuse_if_taken(Path(out))
+    task = Language(settings)
+    model = fitted(task.train, settings, task.vocabulary)
+    validation, test = (read(model, stream, carry=task.carry) for stream in (task.valid, task.test))
+    sample = generation.sample(model, task.tokenizer, length=LENGTH, seed=settings.training.seed)
+    environment = reporting.environment(torch.device("cpu"))
+    report = Report(
+        title=reporting.name(settings),
+        subject=_subject(model, task),
+        measurements={},
+        figures={"validation nats": validation.nats} | figures(test, task.unit, hits=False) | by_order(task, settings),
+        samples=(Sample(0, sample),),
+        config=settings.model_dump(mode="json", exclude_none=True),
+        environment={**environment, "data sha256": task.fingerprint},
+    )
+    from retrograd.reports.html import page  # which draws with matplotlib
+
+    with runs.creating(out, name=reporting.name(settings)) as (draft, run):
+        runs.write(draft.path / "config.toml", config.dump(settings))
+        tables = save({name: np.ascontiguousarray(table) for name, table in model.state().items()})
+        draft.keep({COUNTS: tables, "tokenizer.json": tokenizers.dump(task.tokenizer).encode()})
+        draft.event("started", data=task.fingerprint, environment=environment, by=runs.this_process())
+        draft.record(step=0, validation=validation.nats, sample=sample)
+        runs.write(draft.path / "report.json", report.to_json())
+        runs.write(draft.path / "report.html", page(report, run=str(run.path)))
+        draft.event("finished", step=0)
+    yield Finished(run, "finished", 0, test, validation.nats, report, sample)
+
+
+def fitted(train: Stream, settings: config.Config, vocabulary: int, order: int | None = None) -> NGram:
+    ids, starts = _arrays(train, carry=settings.training.carry == "always")
+    return NGram.fit(ids, starts, order=order or settings.model.order, vocabulary=vocabulary)
+
+
+def read(model: NGram, text: Stream, *, carry: bool) -> Evaluation:
+    """The text in one piece, each token counted once; how many are named right is not asked of it."""
+    log_p = model.log_probabilities(*_arrays(text, carry=carry))
+    return Evaluation(-float(log_p.mean()), len(log_p), math.nan)
+
+
+def by_order(task: Language, settings: config.Config) -> dict[str, float]:
+    """Of each order up to the model's own: perplexity on the test text, n-grams it has never seen, bytes it takes."""
+    found: dict[str, float] = {}
+    for n in range(1, settings.model.order + 1):
+        model = fitted(task.train, settings, task.vocabulary, n)
+        found[f"order {n}: perplexity"] = math.exp(read(model, task.test, carry=task.carry).nats)
+        found[f"order {n}: n-grams"] = float(len(model.orders[-1].keys))
+        found[f"order {n}: unseen share"] = model.unseen(*_arrays(task.test, carry=task.carry))[-1]
+        found[f"order {n}: bytes"] = float(model.size)
+    return found
+
+
+def to_arpa(path: str | Path, file: str | Path, *, force: bool = False) -> Path:
+    """Write the model of a run as an ARPA file, whole or not at all.
+
+    Raises RunError where the run's model does not count, UsageError where another file is, unless it may be written
+    over, and where two types would have one name there.
+    """
+    run, file = runs.open_run(path), Path(file)
+    kind = run.config().model.kind
+    if kind != "ngram":
+        raise RunError(f"{run.path} holds a {kind} model; only one of n-grams can be written as ARPA.")
+    if file.exists() and not force:
+        raise UsageError(f"{file} is there already. Name another file, or write over it with --force.")
+    model, tokenizer = load_with_tokenizer(run.path)
+    assert isinstance(model, NGram)
+    runs.make_folder(file.parent)
+    runs.write(file, "".join(f"{line}\n" for line in lines(model, tokenizer.names)))
+    return file
+
+
+def _arrays(text: Stream, *, carry: bool) -> tuple[Ints, Marks]:
+    """Token ids, and where the history ends: nowhere but at the beginning where it is carried on."""
+    starts = text.starts.numpy()
+    return text.ids.numpy(), np.zeros_like(starts) if carry else starts
+
+
+def _subject(model: NGram, task: Language) -> dict[str, str | int | float | None]:
+    order = len(model.orders)
+    return {
+        "task": "language",
+        "model": f"{order}-gram",
+        "types": task.vocabulary,
+        "n-grams": sum(len(one.keys) for one in model.orders),
+        "bytes": model.size,
+        "looks back": order - 1,
+    }
+
+
+def _refuse_what_is_idle(settings: config.Config) -> None:
+    if settings.task != "language":
+        raise ConfigError(f"An n-gram model reads text; it cannot learn the task {settings.task!r}. Leave --model out.")
+    for section, read in READ.items():
+        given, usual = getattr(settings, section), type(getattr(settings, section))()
+        for name in type(given).model_fields:
+            if name not in read and getattr(given, name) != getattr(usual, name):
+                raise ConfigError(
+                    f"{section}.{name} has no effect on an n-gram model, which counts and is not trained; leave it out."
+                )
