@@ -13,6 +13,7 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def main(text: str) -> None:
         order=ORDER,
         run={"seconds": whole},
         count=_counted(task),
-        figures=by_order(task, settings),
+        by_order=asdict(by_order(task, settings)),
         kenlm=scores,
     )
 

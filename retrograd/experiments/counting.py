@@ -23,7 +23,7 @@ from retrograd.experiments.work import with_paths
 from retrograd.models import NGram
 from retrograd.models.arpa import lines
 from retrograd.models.ngram import Ints, Marks
-from retrograd.reports import Report, Sample
+from retrograd.reports import Grid, Report, Sample
 from retrograd.tasks import tokenizers
 from retrograd.tasks.language import Language
 from retrograd.tasks.window import Stream
@@ -47,7 +47,12 @@ def counting(settings: config.Config, *, out: str | Path | None = None) -> Itera
         title=reporting.name(settings),
         subject=_subject(model, task),
         measurements={},
-        figures={"validation nats": validation.nats} | figures(test, task.unit, hits=False) | by_order(task, settings),
+        figures={"validation nats": validation.nats} | figures(test, task.unit, hits=False),
+        grids={"What each order is worth": by_order(task, settings)},
+        gradient=False,
+        notes=(
+            "It counts: nothing before the tokens that it looks back on has any influence, and there is no gradient.",
+        ),
         samples=(Sample(0, sample),),
         config=settings.model_dump(mode="json", exclude_none=True),
         environment={**environment, "data sha256": task.fingerprint},
@@ -77,16 +82,15 @@ def read(model: NGram, text: Stream, *, carry: bool) -> Evaluation:
     return Evaluation(-float(log_p.mean()), len(log_p), math.nan)
 
 
-def by_order(task: Language, settings: config.Config) -> dict[str, float]:
-    """Of each order up to the model's own: perplexity on the test text, n-grams it has never seen, bytes it takes."""
-    found: dict[str, float] = {}
+def by_order(task: Language, settings: config.Config) -> Grid:
+    """Each order up to the model's own, on the test text; the bytes are those of all orders up to it."""
+    rows = []
     for n in range(1, settings.model.order + 1):
         model = fitted(task.train, settings, task.vocabulary, n)
-        found[f"order {n}: perplexity"] = math.exp(read(model, task.test, carry=task.carry).nats)
-        found[f"order {n}: n-grams"] = float(len(model.orders[-1].keys))
-        found[f"order {n}: unseen share"] = model.unseen(*_arrays(task.test, carry=task.carry))[-1]
-        found[f"order {n}: bytes"] = float(model.size)
-    return found
+        perplexity = math.exp(read(model, task.test, carry=task.carry).nats)
+        unseen = model.unseen(*_arrays(task.test, carry=task.carry))[-1]
+        rows.append((float(n), perplexity, unseen, float(len(model.orders[-1].keys)), float(model.size)))
+    return Grid(("order", "perplexity", "share never seen", "n-grams", "bytes"), tuple(rows))
 
 
 def to_arpa(path: str | Path, file: str | Path, *, force: bool = False) -> Path:

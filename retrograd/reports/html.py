@@ -19,7 +19,7 @@ from retrograd.reports import words
 from retrograd.reports.plots import FIGURES, eigenvalues, gates, names
 from retrograd.reports.plots.colours import DARK, LIGHT
 from retrograd.reports.plots.files import inline
-from retrograd.reports.report import Report
+from retrograd.reports.report import Grid, Report
 from retrograd.reports.sentences import HEADINGS
 from retrograd.reports.tables import Table, tables
 from retrograd.reports.verdicts import folder, verdict
@@ -63,7 +63,8 @@ def page(report: Report, *, run: str = "", now: float | None = None) -> str:
         fine=words.fault_free(report) if report.measurements else "",
         measured=_measured_at(report),
         pictures=pictures,
-        absent=[FIGURES[name].alt(report) for name in names(report) if name not in pictures],
+        grids={heading: _shown(grid) for heading, grid in report.grids.items()},
+        absent=[FIGURES[name].alt(report) for name in names(report) if report.gradient and name not in pictures],
         plots=FIGURES,
         horizons=_horizons(report),
         conditions=[words.conditions(m.horizon) for m in list(report.measurements.values())[-1:]],
@@ -161,6 +162,10 @@ def _keys(report: Report) -> Iterator[tuple[str, str, str]]:
             yield name, shown(report.subject[name]), beside
     for name, x in report.figures.items():
         yield name, words.number(x), ""
+
+
+def _shown(grid: Grid) -> Table:
+    return Table(grid.heads, [tuple(map(words.number, row)) for row in grid.rows])
 
 
 def _horizons(report: Report) -> Table:

@@ -65,6 +65,14 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Figures by something, such as by the order of a model: a row for each."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class Sample:
     """What the model wrote after so many steps."""
 
@@ -93,6 +101,7 @@ class Report:
     measurements: dict[str, Measurement]  # by name: "start", "end"
     findings: tuple[Finding, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)  # how well it does: nats, perplexity, bits
+    grids: dict[str, Grid] = field(default_factory=dict)  # by heading
     samples: tuple[Sample, ...] = ()
     status: str = "finished"  # or "running", "preempted", "failed", "killed"; "measured": one look, and no training
     curves: dict[str, Curve] = field(default_factory=dict)  # "loss", "validation", "gradient norm", "horizon" ...
@@ -100,6 +109,7 @@ class Report:
     environment: dict[str, Any] = field(default_factory=dict)
     happenings: tuple[Happening, ...] = ()
     notes: tuple[str, ...] = ()  # what a reader should know of how it was measured, and what could not be
+    gradient: bool = True  # False: of a model that counts, in which nothing reaches back
     foreign: bool = False  # is it about somebody's own model, which no command line trains?
     schema: int = SCHEMA
 

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator
 
 from retrograd.measures import Horizon, LayerSaturation
-from retrograd.reports.report import Measurement, Report
+from retrograd.reports.report import Grid, Measurement, Report
 from retrograd.reports.sentences import HEADINGS, told
 from retrograd.reports.sparkline import axis, sparkline
 from retrograd.reports.verdicts import Verdict, verdict
@@ -29,6 +29,7 @@ def page(report: Report, *, width: int = 80) -> str:
         _title(report.title),
         _pairs(report.subject, width),
         _pairs({name: number(x) for name, x in report.figures.items()}, width),
+        *("\n".join(_grid(heading, grid)) for heading, grid in report.grids.items()),
         "\n".join(_reach(report, width)),
         "\n".join(_gates(report, width)),
         "\n".join(further(last, width) if last else ()),
@@ -72,8 +73,18 @@ def _title(title: str) -> str:
     return f"{title}\n{'=' * len(title)}"
 
 
+def _grid(heading: str, grid: Grid) -> Iterator[str]:
+    yield heading
+    rows = [grid.heads, *(tuple(map(number, row)) for row in grid.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  " + "  ".join(cell.rjust(room) for cell, room in zip(row, widths, strict=True))
+
+
 def _reach(report: Report, width: int) -> Iterator[str]:
     """The lag profiles of all measurements on their axes, and beside them the window and the conditions."""
+    if not report.gradient:
+        return
     if not report.measurements:
         yield "Gradient reach: not measured."
         return
@@ -125,6 +136,8 @@ def _short(x: float) -> str:
 
 
 def _findings(report: Report, width: int) -> Iterator[str]:
+    if not report.gradient:
+        return
     yield "Findings"
     if not report.findings:
         yield from _wrapped(fault_free(report), width, indent="  ")

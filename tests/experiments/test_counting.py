@@ -42,7 +42,10 @@ def test_its_figures_are_those_of_every_test_token_read_once(counted):
     assert counted.test.nats == pytest.approx(nats, rel=1e-10)
     assert counted.report.figures["perplexity"] == pytest.approx(math.exp(nats))
     assert counted.report.figures["test tokens"] == counted.test.tokens == len(task.test)
-    assert counted.report.figures["order 3: perplexity"] == pytest.approx(math.exp(nats))
+    (grid,) = counted.report.grids.values()
+    assert grid.heads[:2] == ("order", "perplexity")
+    assert [row[0] for row in grid.rows] == [1, 2, 3]
+    assert grid.rows[2][1] == pytest.approx(math.exp(nats))
 
 
 def test_it_is_counted_and_split_as_a_recurrent_run_on_the_same_text(counted, tmp_path):
@@ -63,7 +66,12 @@ def test_the_folder_is_a_run_that_runs_again_as_it_stands(counted, tmp_path):
     assert counted.run.status() == "finished"
     assert verify(counted.run.path).whole
     assert inspection.read_report(counted.run.path) == counted.report
-    assert "3-gram" in (counted.run.path / "report.html").read_text()
+    html, shown = (counted.run.path / "report.html").read_text(), repr(counted.report)
+    for page in (html, shown):
+        assert "What each order is worth" in page
+        assert "share never seen" in page
+    assert "<h2>Not measured" not in html
+    assert "not measured" not in shown
 
 
 def test_it_reads_another_text_and_writes_one(counted, tmp_path):
