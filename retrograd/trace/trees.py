@@ -31,6 +31,8 @@ def leaves(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
 def at(tree: Any, path: Path) -> Tensor | None:
     """The tensor at that path, or None where there is none."""
     for key in path:
+        if isinstance(tree, Tensor):
+            return None
         try:
             tree = getattr(tree, key) if _is_record(tree) and not isinstance(tree, Mapping) else tree[key]
         except (AttributeError, KeyError, IndexError, TypeError):

@@ -9,7 +9,7 @@ from torch import nn
 
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.trace import record, register
-from tests.trace.cells_in_loops import B, H, Holder, Peephole, Plain, T, X, inputs, looped, step_losses
+from tests.trace.cells_in_loops import B, H, Holder, Peephole, Plain, T, X, inputs, looped, plain, step_losses
 from tests.trace.probing import EXACT, Probes, check, unmarked
 
 
@@ -133,6 +133,13 @@ def test_a_state_that_is_kept_inside_is_named_or_it_is_not_seen():
         record(scalar, lambda m: loss(m).sum())
     register(Keeps, state="h")
     assert [layer.name for layer in record(Holder(Keeps()), loss).layers] == ["cell"]
+
+
+def test_a_place_in_what_is_no_tuple_is_told():
+    x = inputs()
+    alone = register(type("Alone", (Plain,), {}), state="h", returns=0)  # it returns its state, and no tuple
+    with pytest.raises(NotMeasured, match="no tensor of its state is in what it returns"):
+        record(Holder(alone()).double(), looped(plain, x, (inputs(B, H),)))
 
 
 @pytest.mark.parametrize(
