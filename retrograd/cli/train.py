@@ -42,7 +42,7 @@ def train(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, all else on stderr.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the result.")] = False,
 ) -> None:
-    """Train a recurrent language model on text and measure how far back its gradient reaches.
+    """Train a recurrent language model on text and measure how far back its gradient reaches; or count its n-grams.
 
     Ctrl-C saves at the next step and ends the run, to be gone on with by --resume RUN; a second one leaves at once.
     """

@@ -29,7 +29,12 @@ from retrograd.tasks.language import Language
 from retrograd.tasks.window import Stream
 
 LENGTH = 100  # tokens of what it writes
-READ = {"model": {"kind", "order"}, "training": {"seed", "carry", "window"}}  # the window: no text may be shorter
+READ = {  # the keys of each section that have an effect; no text may be shorter than the window
+    "model": {"kind", "order"},
+    "training": {"seed", "carry", "window"},
+    "measure": set(),
+    "recall": set(),
+}
 
 
 def counting(settings: config.Config, *, out: str | Path | None = None) -> Iterator[Finished]:
@@ -41,7 +46,7 @@ def counting(settings: config.Config, *, out: str | Path | None = None) -> Itera
     task = Language(settings)
     model = fitted(task.train, settings, task.vocabulary)
     validation, test = (read(model, stream, carry=task.carry) for stream in (task.valid, task.test))
-    sample = generation.sample(model, task.tokenizer, length=LENGTH, seed=settings.training.seed)
+    sample = generation.sample(model, task.tokenizer, length=LENGTH, seed=settings.training.seed, anew=not task.carry)
     environment = reporting.environment(torch.device("cpu"))
     report = Report(
         title=reporting.name(settings),
@@ -103,12 +108,15 @@ def to_arpa(path: str | Path, file: str | Path, *, force: bool = False) -> Path:
     kind = run.config().model.kind
     if kind != "ngram":
         raise RunError(f"{run.path} holds a {kind} model; only one of n-grams can be written as ARPA.")
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder; the file needs a name, such as {file / 'model.arpa'}.")
     if file.exists() and not force:
         raise UsageError(f"{file} is there already. Name another file, or write over it with --force.")
     model, tokenizer = load_with_tokenizer(run.path)
     assert isinstance(model, NGram)
+    text = "".join(f"{line}\n" for line in lines(model, tokenizer.names))
     runs.make_folder(file.parent)
-    runs.write(file, "".join(f"{line}\n" for line in lines(model, tokenizer.names)))
+    runs.write(file, text)
     return file
 
 

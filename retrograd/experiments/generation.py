@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retrograd import runs
 from retrograd.errors import NonFinite, UsageError
 from retrograd.experiments.build import load_with_tokenizer
 from retrograd.experiments.objective import at_rest
@@ -29,7 +30,7 @@ def tokens(
     seed: int | None = None,
     never: Sequence[int] = (),
 ) -> Iterator[int]:
-    """Ids without end after a prompt of at least one. Its own random state: torch's is left alone.
+    """Ids without end after a prompt, of at least one for a network. Its own random state: torch's is left alone.
 
     Raises UsageError for options out of range, NonFinite where the model's scores are not numbers.
     """
@@ -92,14 +93,21 @@ def sample(
     temperature: float = 0.8,
     top_k: int | None = None,
     seed: int | None = None,
+    anew: bool = False,
 ) -> str:
-    """The prompt and `length` tokens after it, as text. An empty prompt is a line's beginning."""
+    """The prompt and `length` tokens after it, as text. An empty prompt is a line's beginning.
+
+    `anew`: the prompt begins a document, for a model that has learned how these begin.
+    """
     if length < 1:
         raise UsageError(f"The length must be at least 1 {tokenizer.unit}, got {length}.")
-    ids = [tokenizer.first, *tokenizer.prompt(prompt)]
+    given = tokenizer.prompt(prompt)
+    before = [] if anew else [tokenizer.first]
     with at_rest(model):
-        stream = tokens(model, ids, temperature=temperature, top_k=top_k, seed=seed, never=tokenizer.never)
-        return tokenizer.decode([*ids[1:], *(next(stream) for _ in range(length))])
+        stream = tokens(
+            model, [*before, *given], temperature=temperature, top_k=top_k, seed=seed, never=tokenizer.never
+        )
+        return tokenizer.decode([*given, *(next(stream) for _ in range(length))])
 
 
 def generate(
@@ -113,4 +121,7 @@ def generate(
 ) -> str:
     """Text from the best checkpoint of a run; the options are those of `sample`."""
     model, tokenizer = load_with_tokenizer(path)
-    return sample(model, tokenizer, prompt=prompt, length=length, temperature=temperature, top_k=top_k, seed=seed)
+    anew = isinstance(model, NGram) and runs.open_run(path).config().training.carry == "document"
+    return sample(
+        model, tokenizer, prompt=prompt, length=length, temperature=temperature, top_k=top_k, seed=seed, anew=anew
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from retrograd import config, runs
-from retrograd.errors import NonFinite, RetrogradError, SaveFailed, UnknownName, UsageError
+from retrograd.errors import ConfigError, NonFinite, RetrogradError, SaveFailed, UnknownName, UsageError
 from retrograd.experiments import logbook, reporting
 from retrograd.experiments.counting import counting
 from retrograd.experiments.events import Evaluating, Event, Finished, Note, Planned, Progress
@@ -73,6 +73,8 @@ def training(
     """The events of a new run. `stop` is asked after each step; when it says yes the run is saved and ends there."""
     if settings.model.kind not in MODELS:
         raise UnknownName("model", settings.model.kind, MODELS)
+    if settings.model.kind != "ngram" and settings.model.order != config.Model().order:
+        raise ConfigError("model.order has no effect on a recurrent model; leave it out, or give --model ngram.")
     if settings.model.kind == "ngram":
         if tensorboard:
             raise UsageError("A model that counts has no curves for TensorBoard; leave --tensorboard out.")

@@ -21,6 +21,7 @@ from retrograd.explore.exploration import Exploration, Row, Table
 from retrograd.explore.products import log_norms
 from retrograd.explore.spectra import Eigenvalue, Eigenvalues
 from retrograd.explore.starts import seeded, weights
+from retrograd.numerics import unit
 from retrograd.reports.words import LN10, count, number, power, rounded
 
 START = "default"  # torch's own
@@ -98,15 +99,14 @@ def _eigenvalue(w: complex) -> Eigenvalue:
 
 def _orbit(W: Tensor, v: Tensor, steps: int) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
     """ln |W^t v| / |v|, and W^t v itself."""
-    first = float(v.norm())
-    log, direction, logs, points = 0.0, v / first, [0.0], [tuple(v.tolist())]
+    direction, first = unit(v)
+    log, logs, points = torch.zeros_like(first), [0.0], [tuple(v.tolist())]
+    size = W.abs().max().clamp(min=torch.finfo(W.dtype).tiny)
     for _ in range(steps):
-        direction = W @ direction
-        stretch = float(direction.norm())
-        log += math.log(stretch) if stretch else -math.inf
-        direction = direction / (stretch or 1.0)
-        logs.append(log)
-        points.append(tuple((first * torch.tensor(log, dtype=torch.float64).exp() * direction).tolist()))
+        direction, stretch = unit(W / size @ direction)
+        log = log + stretch + size.log()
+        logs.append(float(log))
+        points.append(tuple(((first + log).exp() * direction).tolist()))
     return tuple(logs), tuple(points)
 
 

@@ -15,8 +15,9 @@ def log_norms(factors: Iterable[Tensor]) -> Iterator[float]:
     """Of square matrices (H, H), each multiplied on from the right; -inf from where the product is exactly zero."""
     product, log = None, 0.0
     for factor in factors:
-        product = factor if product is None else product @ factor
+        own = float(factor.abs().max()) or 1.0
+        product = factor / own if product is None else product @ (factor / own)
         size = float(product.abs().max())
-        log += math.log(size) if size else -math.inf
+        log += math.log(own) + math.log(size) if size else -math.inf
         product = product / (size or 1.0)
         yield log + math.log(float(torch.linalg.eigvalsh(product @ product.mT)[-1])) / 2 if size else -math.inf

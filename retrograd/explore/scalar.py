@@ -139,7 +139,7 @@ def _left(course: Course) -> str:
     end, other = course.states[-1], course.without[-1]
     if abs(end - other) <= ROUNDING * max(abs(end), abs(other)):
         return "rounding" if course.left or end else "nothing"
-    return power(math.log10(course.left))
+    return power(math.log10(course.left)) if course.left else "nothing"
 
 
 def table(it: Scalar) -> Table:

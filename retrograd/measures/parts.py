@@ -52,7 +52,7 @@ def parts(trace: Trace) -> Parts:
     found = [
         _of_layer(trace, layer, gradient, at, alone=alone)
         for layer, gradient, alone in zip(trace.layers, trace.gradients(at), trace.entering_at_once(at), strict=True)
-        if not layer.reverse and layer.has_states
+        if not layer.reverse and layer.has_states and layer.begins + layer.first <= at
     ]
     if not found:
         raise NotMeasured("No layer that runs forwards shows its states, so the gradient has no parts.")

@@ -4,7 +4,7 @@
     log10 p <tab> words <tab> log10 backoff
 
 A text begins with <s>; where it ends is not modelled, so </s> stands there with a probability of zero, as the format
-writes it.
+writes it: score with the begin of a sentence and without its end. kenlm reads models of order 2 and more.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from retrograd.errors import UsageError
 from retrograd.models.ngram import NGram
 
 ZERO = -99.0  # log10 of a probability of zero
-BEGIN, END = "<s>", "</s>"
+BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 LN10 = log(10)
 
 
@@ -26,8 +26,10 @@ def lines(model: NGram, names: Sequence[str]) -> Iterator[str]:
     Raises UsageError where two types have one name, or one has the name of a mark.
     """
     words = [_visible(name) for name in names]
-    if len({*words, BEGIN, END}) < len(words) + 2:
-        taken = next(word for word in words if words.count(word) > 1 or word in (BEGIN, END))
+    read = [UNKNOWN if word.lower() == UNKNOWN else word for word in words]  # as kenlm does, which has one for both
+    if len({*read, BEGIN, END}) < len(read) + 2:
+        twice = (word for word, name in zip(words, read, strict=True) if [*read, BEGIN, END].count(name) > 1)
+        taken = next(twice)
         raise UsageError(f"The type {taken!r} would stand twice in an ARPA file; rename it in the text.")
     words.append(BEGIN)
     yield "\\data\\"

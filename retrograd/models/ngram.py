@@ -59,11 +59,17 @@ class NGram:
     def fit(cls, ids: Ints, starts: Marks, *, order: int, vocabulary: int) -> "NGram":
         """Count a text (N,); `starts` (N,): where a document begins.
 
-        Raises DataError where the text has fewer tokens than the order.
+        Raises DataError where the text, or every document in it, is too short for the order.
         """
         if len(ids) < order:
             raise DataError(f"A model of order {order} needs a text of at least {order} tokens, got {len(ids)}.")
         counted = _Counted(_marked(ids, starts, vocabulary), vocabulary, order)
+        if not all(map(len, counted.keys)):
+            longest = sum(len(keys) > 0 for keys in counted.keys) - 1
+            raise DataError(
+                f"A model of order {order} needs a document of at least {order - 1} tokens; the longest "
+                f"here has {longest}. Try a smaller order."
+            )
         orders: list[Order] = []
         for n in range(1, order + 1):
             one, log_gamma = counted.smoothed(n, orders[-1].log_p if orders else None)

@@ -86,6 +86,25 @@ def test_it_reads_another_text_and_writes_one(counted, tmp_path):
     assert written[0].startswith("The object")
 
 
+def test_where_documents_begin_is_learned_and_written(tmp_path):
+    text = tmp_path / "lines.txt"
+    text.write_text("".join(f"Once there was a {'cat' if i % 3 else 'dog'} .\n" for i in range(400)))
+    values = {
+        "data": {"train": [str(text)], "level": "word", "document_separator": "\n"},
+        "model": {"kind": "ngram", "order": 3},
+        "training": {"carry": "document"},
+    }
+    result = rg.train(rg.make_config(values), out=tmp_path / "run")
+    assert result.sample.startswith("Once there was a")
+    written = [rg.generate(result.run.path, length=5, seed=seed) for seed in range(5)]
+    assert all(line.split()[0] == "Once" for line in written)
+    task = Language(result.run.config())
+    model, _ = load_with_tokenizer(result.run.path)
+    starts = task.test.starts.numpy()
+    assert result.test.nats == pytest.approx(-model.log_probabilities(task.test.ids.numpy(), starts).mean())
+    assert result.test.nats < 0.5
+
+
 def test_its_arpa_file_tells_the_same_probabilities(counted, tmp_path):
     file = to_arpa(counted.run.path, tmp_path / "deep" / "model.arpa")
     _, found = tables(file.read_text().splitlines())
@@ -115,6 +134,7 @@ def test_what_needs_a_gradient_is_refused_with_what_it_is(counted):
         ({"training": {"lr": 0.1}}, ConfigError, "training.lr has no effect"),
         ({"training": {"steps": 10}}, ConfigError, "training.steps has no effect"),
         ({"model": {"order": 7}}, ConfigError, "model.order"),
+        ({"measure": {"every": 5}}, ConfigError, "measure.every has no effect"),
         ({"task": "recall"}, ConfigError, "reads text"),
     ],
 )
@@ -125,6 +145,11 @@ def test_what_has_no_effect_is_refused_and_nothing_is_written(counted, tmp_path,
     with pytest.raises(error, match=says):
         rg.train(rg.make_config(values), out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_order_without_counting_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"model\.order has no effect on a recurrent model"):
+        rg.train(rg.make_config({"task": "recall", "model": {"order": 3}}), out=tmp_path / "run")
 
 
 def test_tables_that_were_altered_are_refused(counted, tmp_path):

@@ -114,3 +114,11 @@ def test_a_matrix_is_read_as_it_is_written():
 
 
 ROTATION_ROWS = [tuple(row) for row in ROTATION]
+
+
+@pytest.mark.parametrize("size", [1e-170, 1e308])
+def test_what_float64_cannot_square_is_measured_all_the_same(size):
+    it = eigenvalues([[size, 0.0], [0.0, size]], steps=3)
+    truth = [t * math.log(size) for t in range(4)]
+    assert it.log_norms == pytest.approx(truth, rel=1e-12)
+    assert it.log_most == pytest.approx(truth, rel=1e-12)

@@ -69,6 +69,23 @@ def test_a_loss_that_enters_before_the_last_step_is_not_carried_from_there():
     assert layer.carried == (-math.inf,) * (T + 1)
 
 
+def test_a_layer_that_begins_after_the_last_loss_is_left_out():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.decoder = nn.GRU(X, H), nn.GRU(X, H)
+
+    def loss(m):
+        encoded, last = m.encoder(x[:8])
+        decoded, _ = m.decoder(x[8:], last)
+        losses = torch.cat([encoded, decoded]).sum(-1)
+        return torch.where(torch.arange(T)[:, None] < 6, losses, 0.0)
+
+    x = torch.randn(T, B, X)
+    found = parts(record(Two(), loss))
+    assert (found.at, [layer.layer for layer in found.layers]) == (6, ["encoder.l0"])
+
+
 def test_of_a_packed_sequence_lags_count_from_its_own_end():
     module, x = nn.LSTM(X, H).double(), torch.randn(T, B, X).double()
     lengths = torch.tensor([12, 5, 9, 7])

@@ -66,7 +66,9 @@ def test_the_marks_are_there_and_the_order_of_its_parts_is_the_formats():
     assert sum(10**p for p, _ in found[1].values()) == pytest.approx(1.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("names", [["a", "a", "b"], ["a", "<s>", "b"], ["a", "</s>", "b"], [" ", "\\u0020", "b"]])
+@pytest.mark.parametrize(
+    "names", [["a", "a", "b"], ["a", "<s>", "b"], ["a", "</s>", "b"], [" ", "\\u0020", "b"], ["<unk>", "<UNK>", "b"]]
+)
 def test_two_types_of_one_name_are_refused(names):
     model = NGram.fit(np.array([0, 1, 2]), np.zeros(3, dtype=bool), order=2, vocabulary=3)
     with pytest.raises(UsageError, match="would stand twice"):

@@ -126,6 +126,8 @@ def test_tables_of_something_else_are_refused(spoil):
 def test_a_text_shorter_than_the_order_is_refused():
     with pytest.raises(DataError, match="order 5 needs a text of at least 5 tokens, got 4"):
         fitted([0, 1, 0, 1], 5, 2)
+    with pytest.raises(DataError, match="a document of at least 4 tokens; the longest here has 2"):
+        fitted([0, 1] * 10, 5, 2, starts=range(0, 20, 2))
 
 
 def walked(ids, starts, order):
