@@ -222,14 +222,15 @@ def _unknown_key(path: list[str]) -> str:
     section: type[BaseModel] = Config
     for part in path[:-1]:
         section = section.model_fields[part].annotation  # type: ignore[assignment]
-    near = nearest(path[-1], section.model_fields)
     everywhere = {
         name: f"{outer}.{name}"
         for outer, field in Config.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         for name in field.annotation.model_fields
     }
-    if near is None and (elsewhere := nearest(path[-1], everywhere)):
-        return f"There is no config key {'.'.join(path)}; the nearest is {everywhere[elsewhere]}."
-    hint = f"the nearest is {'.'.join([*path[:-1], near])}" if near else "there are: " + ", ".join(section.model_fields)
+    near = nearest(path[-1], [*section.model_fields, *everywhere])
+    if near in section.model_fields:
+        hint = f"the nearest is {'.'.join([*path[:-1], near])}"
+    else:
+        hint = f"the nearest is {everywhere[near]}" if near else f"there are: {', '.join(section.model_fields)}"
     return f"There is no config key {'.'.join(path)}; {hint}."
