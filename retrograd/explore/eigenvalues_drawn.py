@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from retrograd.explore import drawing
 from retrograd.explore.exploration import Colours
 from retrograd.explore.spectra import Eigenvalue, Eigenvalues
-from retrograd.reports.plots.frame import Entry, Frame
-from retrograd.reports.plots.panels import Axis, Box, Plan, integers, panel, spread_out
+from retrograd.reports.plots.frame import Box, Entry, Frame
+from retrograd.reports.plots.panels import Axis, Plan, integers, panel, spread_out
 from retrograd.reports.plots.scales import ticks
 
 if TYPE_CHECKING:

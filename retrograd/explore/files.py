@@ -3,26 +3,18 @@
 Nothing is written over unless that is asked for, and nothing is written where one of the files cannot be.
 """
 
-import io
 import os
-import re
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retrograd import runs
 from retrograd.errors import UsageError
 from retrograd.explore.exploration import Exploration
 from retrograd.reports.plots import files
-from retrograd.reports.plots.colours import DARK, LIGHT, MARKERS, themed
-from retrograd.reports.words import visible
+from retrograd.reports.plots.colours import DARK, LIGHT, MARKERS
+from retrograd.reports.templates import template
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-    from matplotlib.figure import Figure
-
-DPI = 220
 KINDS = ("html", "png", "svg", "csv")
 
 
@@ -62,49 +54,13 @@ def contents(it: Exploration[Any], result: Any, kind: str) -> str | bytes:
         return files.table(it.rows(result))
     with files.styled():
         if kind == "html":
-            return page(it, result, _inline(files.svg(it.draw(result, MARKERS))))
+            return page(it, result, files.for_page(files.svg(it.draw(result, MARKERS)), "picture"))
         figure = it.draw(result, LIGHT)
-        return files.svg(figure) if kind == "svg" else _png(figure)
+        return files.svg(figure) if kind == "svg" else files.png(figure)
 
 
 def page(it: Exploration[Any], result: Any, picture: str) -> str:
     table = it.table(result)
-    return _template().render(
+    return template("explore/page.html.j2").render(
         it=it, said=it.say(result), picture=picture, table=table, palette={"light": LIGHT, "dark": DARK}
     )
-
-
-def _png(figure: "Figure") -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    image = io.BytesIO()
-    figure.set_dpi(DPI)
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.print_png(image)
-    return image.getvalue()
-
-
-def _inline(svg: str) -> str:
-    """As part of a page: in its colours and its font, without a header and a paper of its own."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="patch_1">.*?</g>', "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]+")[^>]*>', r'<svg \1 aria-hidden="true">', svg, count=1)
-    return re.sub(r" font-family: [^;\"]+;?|font-size: 9px; ?", "", themed(svg))
-
-
-@cache
-def _template() -> "Template":
-    from importlib.resources import files as resources
-
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    def finalize(value: Any) -> Any:
-        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    environment = Environment(
-        autoescape=True, finalize=finalize, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    text = resources("retrograd.explore").joinpath("page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(text)

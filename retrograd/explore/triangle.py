@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from retrograd.explore.exploration import Colours
 from retrograd.reports.plots.colours import HEAT, ZERO
 from retrograd.reports.plots.frame import WIDTH, Frame, sheet
+from retrograd.reports.plots.heat import images
 from retrograd.reports.plots.scales import Ticks, decades, ticks
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def draw_triangle(colours: Colours, logs: Sequence[Sequence[float]], *, across: 
     high = max(finite)
     low = max(min(*finite, high - 1), high - DEEPEST)
     frame = Frame(figure, colours, box=BOX, x=(0.5, n + 0.5), y=(n + 0.5, 0.5))
-    _images(figure, _pixels(logs, low, high))
+    images(figure, _pixels(logs, low, high), BOX, SCALE)
     frame.xaxis(ticks(1, max(n, 2), most=8, whole=True) if n > 1 else ([1.0], ["1"]), across)
     for t, label in zip(*(ticks(1, n, most=8, whole=True) if n > 1 else ([1.0], ["1"])), strict=True):
         frame.text((BOX[0] - 0.06, frame.at(0, t)[1]), label, "muted", ha="right", va="center_baseline")
@@ -59,16 +60,3 @@ def _pixels(logs: Sequence[Sequence[float]], low: float, high: float) -> Any:
     pixels[np.isnan(raw)] = (0, 0, 0, 0)
     pixels[np.isneginf(raw)] = to_rgba(ZERO)
     return (pixels * 255).astype(np.uint8)
-
-
-def _images(figure: "Figure", pixels: Any) -> None:
-    """The map and its scale, on one Axes whose units are inches."""
-    import numpy as np
-    from matplotlib import colormaps
-
-    axes = figure.add_axes((0, 0, 1, 1), frameon=False)
-    axes.set_axis_off()
-    colours = (colormaps[HEAT](np.linspace(0, 1, 64))[None] * 255).astype(np.uint8)
-    for picture, (x, y, width, height) in ((pixels, BOX), (colours, SCALE)):
-        axes.imshow(picture, extent=(x, x + width, y, y + height), aspect="auto", interpolation="none")
-    axes.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))

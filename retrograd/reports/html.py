@@ -8,9 +8,8 @@ import math
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retrograd import runs
 from retrograd.config import flat
@@ -22,10 +21,8 @@ from retrograd.reports.plots.files import inline
 from retrograd.reports.report import Grid, Report
 from retrograd.reports.sentences import HEADINGS
 from retrograd.reports.tables import Table, tables
+from retrograd.reports.templates import template
 from retrograd.reports.verdicts import folder, verdict
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 GENERATOR = '<meta name="generator" content="Retrograd">'  # how a page of ours is known
 REFRESH = 60  # seconds, while the run goes on
@@ -52,7 +49,7 @@ def page(report: Report, *, run: str = "", now: float | None = None) -> str:
     >>> Path("report.html").write_text(page(report, run="runs/first"), encoding="utf-8")
     """
     pictures = inline(report)
-    return _template().render(
+    return template("reports/page.html.j2").render(
         report=report,
         generator=GENERATOR,
         refresh=REFRESH if report.status == "running" else None,
@@ -236,19 +233,3 @@ def _when(seconds: float) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
     except (ValueError, OverflowError, OSError):
         return words.number(seconds)
-
-
-@cache
-def _template() -> "Template":
-    from importlib.resources import files
-
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    def finalize(value: Any) -> Any:
-        return words.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    environment = Environment(
-        autoescape=True, finalize=finalize, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(files("retrograd.reports").joinpath("page.html.j2").read_text(encoding="utf-8"))

@@ -37,7 +37,7 @@ def inline(report: Report) -> dict[str, str]:
     """Every picture that has something to show, by name."""
     with styled():
         return {
-            name: _belonging(svg(plot.draw(report, MARKERS)), name)
+            name: for_page(svg(plot.draw(report, MARKERS)), name)
             for name, plot in FIGURES.items()
             if measured(name, report)
         }
@@ -60,7 +60,7 @@ def export(report: Report, folder: str | Path, *, force: bool = False) -> list[P
             if measured(name, report):
                 figure = plot.draw(report, LIGHT)
                 runs.write(folder / f"{name}.svg", svg(figure))
-                runs.write(folder / f"{name}.png", _png(figure))
+                runs.write(folder / f"{name}.png", png(figure))
                 runs.write(folder / f"{name}.csv", table(plot.rows(report)))
                 written += [folder / f"{name}.{kind}" for kind in ("png", "svg", "csv")]
     return written
@@ -94,7 +94,7 @@ def svg(figure: "Figure") -> str:
     return text.getvalue()
 
 
-def _png(figure: "Figure") -> bytes:
+def png(figure: "Figure") -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     image = io.BytesIO()
@@ -104,7 +104,7 @@ def _png(figure: "Figure") -> bytes:
     return image.getvalue()
 
 
-def _belonging(svg: str, name: str) -> str:
+def for_page(svg: str, name: str) -> str:
     """Made part of a page: no header and no style of its own, and only ids that something in it refers to."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<defs>\s*</defs>", "", svg, flags=re.DOTALL)

@@ -21,6 +21,7 @@ NARROW, BROAD = "iljtfr.,:;'|()[] ·", "mwMW%—"
 Colours = Mapping[str, str]
 Range = tuple[float, float]
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]  # inches: left, bottom, width, height
 
 
 class Entry(NamedTuple):
@@ -44,9 +45,7 @@ class Frame:
     >>> frame.line([0, 50, 100], [0.1, math.nan, 0.3], "end")
     """
 
-    def __init__(
-        self, figure: "Figure", colours: Colours, *, box: tuple[float, float, float, float], x: Range, y: Range
-    ):
+    def __init__(self, figure: "Figure", colours: Colours, *, box: Box, x: Range, y: Range):
         self.figure, self.colours = figure, colours
         self.left, self.bottom, self.width, self.height = box
         self.x, self.y = x, y

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from retrograd.measures import Contributions
 from retrograd.reports.plots.colours import BROKEN, HEAT, UNDERFLOW, ZERO
 from retrograd.reports.plots.curves import Row
-from retrograd.reports.plots.frame import WIDTH, Colours, Frame, sheet, words_only
+from retrograd.reports.plots.frame import WIDTH, Box, Colours, Frame, sheet, words_only
 from retrograd.reports.plots.scales import Ticks, decades, ticks
 from retrograd.reports.report import Measurement, Report
 from retrograd.reports.words import LN10, at, one_line, power
@@ -34,7 +34,7 @@ def heat_map(report: Report, colours: Colours) -> "Figure":
     box = (0.5, float(len(it.states)) - 0.5), (float(len(it.times)) - 0.5, -0.5)
     frame = Frame(figure, colours, box=BOX, x=(-0.5, box[0][1]), y=box[1])
     legend = (0.62, 3.3, 1.5, 0.1)
-    _images(figure, _pixels(measurement, it, low, high), legend)
+    images(figure, _pixels(measurement, it, low, high), BOX, legend)
     frame.xaxis(_round(it.states), "state after step k")
     for y, label in zip(*_round(it.times), strict=True):
         frame.text((BOX[0] - 0.06, frame.at(0, y)[1]), label, "muted", ha="right", va="center_baseline")
@@ -125,20 +125,20 @@ def _pixels(measurement: Measurement, it: Contributions, low: float, high: float
     return (pixels * 255).astype(np.uint8)
 
 
-def _images(figure: "Figure", pixels: Any, legend: tuple[float, float, float, float]) -> None:
-    """The map and its scale, on one Axes whose units are inches."""
+def images(figure: "Figure", pixels: Any, box: Box, legend: Box) -> None:
+    """A map and its scale, in these boxes, on one Axes whose units are inches."""
     import numpy as np
     from matplotlib import colormaps
 
     axes = figure.add_axes((0, 0, 1, 1), frameon=False)
     axes.set_axis_off()
     scale = (colormaps[HEAT](np.linspace(0, 1, 64))[None] * 255).astype(np.uint8)
-    for picture, (x, y, width, height) in ((pixels, BOX), (scale, legend)):
+    for picture, (x, y, width, height) in ((pixels, box), (scale, legend)):
         axes.imshow(picture, extent=(x, x + width, y, y + height), aspect="auto", interpolation="none")
     axes.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
 
 
-def _scale(figure: "Figure", colours: Colours, box: tuple[float, float, float, float], it: Contributions) -> None:
+def _scale(figure: "Figure", colours: Colours, box: Box, it: Contributions) -> None:
     low, high = _range(it)
     frame = Frame(figure, colours, box=box, x=(low, high), y=(0, 1))
     places, labels = decades(low, high, most=4)

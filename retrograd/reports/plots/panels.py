@@ -10,7 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from retrograd.reports.plots import curves
-from retrograd.reports.plots.frame import WIDTH, Colours, Entry, Frame, Range, sheet, width_of
+from retrograd.reports.plots.frame import WIDTH, Box, Colours, Entry, Frame, Range, sheet, width_of
 from retrograd.reports.plots.scales import Ticks, ticks
 from retrograd.reports.words import one_line
 
@@ -26,9 +26,6 @@ class Axis(NamedTuple):
     range: Range
     ticks: Ticks
     name: str
-
-
-Box = tuple[float, float, float, float]
 
 
 class Plan(NamedTuple):
