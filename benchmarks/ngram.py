@@ -22,7 +22,7 @@ import numpy as np
 import retrograd as rg
 from benchmarks import results
 from retrograd.experiments.build import load_with_tokenizer
-from retrograd.experiments.counting import by_order, to_arpa
+from retrograd.experiments.counting import by_order, fitted, to_arpa
 from retrograd.models import NGram
 from retrograd.tasks.language import Language
 
@@ -44,7 +44,7 @@ def main(text: str) -> None:
         order=ORDER,
         run={"seconds": whole},
         count=_counted(task),
-        by_order=asdict(by_order(task, settings)),
+        by_order=asdict(by_order(task, [fitted(task, n) for n in range(1, ORDER + 1)])),
         kenlm=scores,
     )
 

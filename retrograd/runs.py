@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from retrograd import checksums, config
-from retrograd.errors import RunError, SaveFailed
+from retrograd.errors import RunError, SaveFailed, UsageError
 
 STATUS = {  # what the last of these events makes of a run
     "started": "running",
@@ -202,6 +202,19 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"The folder {folder} cannot be made: {error.strerror}. Name another one.") from None
+
+
+def refuse_file(file: Path, *, force: bool, example: str) -> None:
+    """Raises UsageError where a file cannot be written, or is there and may not be written over."""
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder; a file's name is needed, such as {file / example}.")
+    if file.exists() and not force:
+        raise UsageError(f"{file} is there already. Name another file, or write over it with --force.")
+    folder = next(place for place in file.absolute().parents if place.exists())
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file, so nothing can be written into it. Name another folder.")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"Nothing can be written into {folder}: permission denied. Name another folder.")
 
 
 def open_run(path: str | Path) -> Run:

@@ -6,7 +6,7 @@ Its folder is that of any other run, with the tables in place of checkpoints.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import save
 
 from retrograd import config, runs
-from retrograd.errors import ConfigError, RunError, UsageError
+from retrograd.errors import ConfigError, RunError
 from retrograd.experiments import generation, reporting
 from retrograd.experiments.build import COUNTS, load_with_tokenizer
 from retrograd.experiments.events import Finished
@@ -44,7 +44,8 @@ def counting(settings: config.Config, *, out: str | Path | None = None) -> Itera
     if out is not None:
         runs.refuse_if_taken(Path(out))
     task = Language(settings)
-    model = fitted(task.train, settings, task.vocabulary)
+    models = [fitted(task, n) for n in range(1, settings.model.order + 1)]
+    model = models[-1]
     validation, test = (read(model, stream, carry=task.carry) for stream in (task.valid, task.test))
     sample = generation.sample(model, task.tokenizer, length=LENGTH, seed=settings.training.seed, anew=not task.carry)
     environment = reporting.environment(torch.device("cpu"))
@@ -53,7 +54,7 @@ def counting(settings: config.Config, *, out: str | Path | None = None) -> Itera
         subject=_subject(model, task),
         measurements={},
         figures={"validation nats": validation.nats} | figures(test, task.unit, hits=False),
-        grids={"What each order is worth": by_order(task, settings)},
+        grids={"What each order is worth": by_order(task, models)},
         gradient=False,
         notes=(
             "It counts: nothing before the tokens that it looks back on has any influence, and there is no gradient.",
@@ -76,9 +77,9 @@ def counting(settings: config.Config, *, out: str | Path | None = None) -> Itera
     yield Finished(run, "finished", 0, test, validation.nats, report, sample)
 
 
-def fitted(train: Stream, settings: config.Config, vocabulary: int, order: int | None = None) -> NGram:
-    ids, starts = _arrays(train, carry=settings.training.carry == "always")
-    return NGram.fit(ids, starts, order=order or settings.model.order, vocabulary=vocabulary)
+def fitted(task: Language, order: int) -> NGram:
+    ids, starts = _arrays(task.train, carry=task.carry)
+    return NGram.fit(ids, starts, order=order, vocabulary=task.vocabulary)
 
 
 def read(model: NGram, text: Stream, *, carry: bool) -> Evaluation:
@@ -87,11 +88,10 @@ def read(model: NGram, text: Stream, *, carry: bool) -> Evaluation:
     return Evaluation(-float(log_p.mean()), len(log_p), math.nan)
 
 
-def by_order(task: Language, settings: config.Config) -> Grid:
-    """Each order up to the model's own, on the test text; the bytes are those of all orders up to it."""
+def by_order(task: Language, models: Sequence[NGram]) -> Grid:
+    """Each of the models, of orders 1, 2 ..., on the test text; the bytes are those of all orders up to it."""
     rows = []
-    for n in range(1, settings.model.order + 1):
-        model = fitted(task.train, settings, task.vocabulary, n)
+    for n, model in enumerate(models, start=1):
         perplexity = math.exp(read(model, task.test, carry=task.carry).nats)
         unseen = model.unseen(*_arrays(task.test, carry=task.carry))[-1]
         rows.append((float(n), perplexity, unseen, float(len(model.orders[-1].keys)), float(model.size)))
@@ -101,17 +101,14 @@ def by_order(task: Language, settings: config.Config) -> Grid:
 def to_arpa(path: str | Path, file: str | Path, *, force: bool = False) -> Path:
     """Write the model of a run as an ARPA file, whole or not at all.
 
-    Raises RunError where the run's model does not count, UsageError where another file is, unless it may be written
-    over, and where two types would have one name there.
+    Raises RunError where the run's model does not count, UsageError where the file cannot be written or is
+    there, unless it may be written over, and where two types would have one name there.
     """
     run, file = runs.open_run(path), Path(file)
     kind = run.config().model.kind
     if kind != "ngram":
         raise RunError(f"{run.path} holds a {kind} model; only one of n-grams can be written as ARPA.")
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder; the file needs a name, such as {file / 'model.arpa'}.")
-    if file.exists() and not force:
-        raise UsageError(f"{file} is there already. Name another file, or write over it with --force.")
+    runs.refuse_file(file, force=force, example="model.arpa")
     model, tokenizer = load_with_tokenizer(run.path)
     assert isinstance(model, NGram)
     text = "".join(f"{line}\n" for line in lines(model, tokenizer.names))

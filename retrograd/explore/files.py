@@ -3,7 +3,6 @@
 Nothing is written over unless that is asked for, and nothing is written where one of the files cannot be.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,7 @@ def check(targets: Mapping[str, Path], *, force: bool = False) -> None:
     if len(set(places)) < len(places):
         raise UsageError("Two of the files have the same name; give each its own.")
     for kind, file in targets.items():
-        if file.is_dir():
-            raise UsageError(f"{file} is a folder; a file's name is needed, such as {file / f'picture.{kind}'}.")
-        if file.exists() and not force:
-            raise UsageError(f"{file} is there already. Name another file, or write over it with --force.")
-        folder = next(place for place in file.absolute().parents if place.exists())
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is a file, so nothing can be written into it. Name another folder.")
-        if not os.access(folder, os.W_OK):
-            raise UsageError(f"Nothing can be written into {folder}: permission denied. Name another folder.")
+        runs.refuse_file(file, force=force, example=f"picture.{kind}")
 
 
 def write(it: Exploration[Any], result: Any, targets: Mapping[str, Path], *, force: bool = False) -> list[Path]:

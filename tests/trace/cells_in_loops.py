@@ -145,6 +145,19 @@ FORMS = {  # the cell, how it is called, and how many tensors its state is
 }
 
 
+def from_nothing(x):
+    """The losses of a loop that gives its cell no first state."""
+
+    def loss(m, mark=unmarked):
+        h, outputs = None, []
+        for x_t in x:
+            h = mark(m.cell(x_t, h))
+            outputs.append(h)
+        return step_losses(torch.stack(outputs))
+
+    return loss
+
+
 def looped(step, x, start):
     """The losses of a loop over `step`; what it puts out besides its state is used, and so is the state."""
 

@@ -21,6 +21,7 @@ from tests.trace.cells_in_loops import (
     Residual,
     T,
     X,
+    from_nothing,
     inputs,
     looped,
     peephole,
@@ -87,15 +88,7 @@ def test_torchs_cells_take_one_sequence_without_a_batch():
 
 
 def test_a_cell_without_a_first_state_starts_from_zeros():
-    def loss(m, mark=unmarked):
-        state, outputs = None, []
-        for x_t in x:
-            state = mark(m.cell(x_t, state))
-            outputs.append(state)
-        return step_losses(torch.stack(outputs))
-
-    x = inputs()
-    check(Holder(nn.GRUCell(X, H)).double(), loss, Probes())
+    check(Holder(nn.GRUCell(X, H)).double(), from_nothing(inputs()), Probes())
 
 
 # ----------------------------------------------------------------------------------------------- somebody's own

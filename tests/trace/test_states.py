@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from retrograd.trace import record
-from tests.trace.cells_in_loops import B, H, Holder, Plain, Sums, T, X, inputs, looped, plain, step_losses
+from tests.trace.cells_in_loops import B, H, Holder, Plain, Sums, T, X, from_nothing, inputs, looped, plain, step_losses
 from tests.trace.probing import EXACT, Probes, check, unmarked
 
 
@@ -156,19 +156,10 @@ class MakesItsOwn(Plain):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_first_state_that_is_none_has_no_gradient_of_its_own(dtype):
-    def loss(m, mark=unmarked):
-        h, outputs = None, []
-        for x_t in x:
-            h = mark(m.cell(x_t, h))
-            outputs.append(h)
-        return step_losses(torch.stack(outputs))
-
+    model, tolerance = Holder(MakesItsOwn()).to(dtype), EXACT if dtype == torch.float64 else 1e-4
     torch.set_default_dtype(dtype)
     try:
-        x = inputs(dtype=dtype)
-        trace = check(
-            Holder(MakesItsOwn()).to(dtype), loss, Probes(), tolerance=EXACT if dtype == torch.float64 else 1e-4
-        )
+        trace = check(model, from_nothing(inputs(dtype=dtype)), Probes(), tolerance=tolerance)
     finally:
         torch.set_default_dtype(torch.float32)
     assert trace.layers[0].first == 1
