@@ -9,8 +9,7 @@ def recall(init: str) -> None:
     result = rg.train(
         rg.make_config(
             {
-                "task": "recall",
-                "recall": {"gap": GAP},
+                "task": {"name": "recall", "length": GAP},
                 "model": {"hidden": 32, "init": init, "dropout": 0.0},
                 "training": {"steps": 300, "batch": 32, "lr": 5e-3, "schedule": "constant"},
             }

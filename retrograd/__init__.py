@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from retrograd.measures import (
         reach as reach,
     )
-    from retrograd.models import RecurrentLM as RecurrentLM
+    from retrograd.models import Recurrent as Recurrent
     from retrograd.remedies import REMEDIES as REMEDIES
     from retrograd.reports import Report as Report
     from retrograd.tasks import TASKS as TASKS
@@ -111,7 +111,7 @@ _HOME = {
     "context": "measures",
     "horizon": "measures",
     "reach": "measures",
-    "RecurrentLM": "models",
+    "Recurrent": "models",
     "REMEDIES": "remedies",
     "Report": "reports",
     "TASKS": "tasks",

@@ -33,6 +33,15 @@ def check(folder: Path, *names: str) -> None:
             raise RunError(f"{file} was cut or altered since it was written: its checksum differs. {REMEDY}")
 
 
+def tells_of(folder: Path, name: str) -> bool:
+    """Does the folder's SHA256SUMS, where it can be read, tell of such a file?"""
+    try:
+        told = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(line.partition("  ")[2] == name for line in told)
+
+
 def _sum(file: Path) -> str:
     try:
         with open(file, "rb") as opened:

@@ -17,6 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from retrograd.errors import ConfigError, nearest
 
 BUDGETS = {"minutes", "steps", "epochs"}
+TEXTS = ("language", "agreement")  # tasks of one long text, read in windows, that a model of it can also write
+NO_TEXT: dict[str, dict[str, Any]] = {"model": {"hidden": 128, "dropout": 0.0}, "training": {"batch": 32}}
+USUAL: dict[str, dict[str, dict[str, Any]]] = {
+    "language": {},
+    "agreement": {"data": {"level": "word"}},
+    "translation": {
+        "data": {"level": "word", "vocabulary": 6_000},
+        "model": {"hidden": 256, "embedding": 128, "dropout": 0.3},
+        "training": {"batch": 64},
+    },
+    "captioning": {"data": {"level": "word"}, "model": {"hidden": 128, "dropout": 0.0}, "training": {"batch": 64}},
+}
 UNKNOWN = "unknown"  # of a watched training, which is somebody's own
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -37,24 +49,33 @@ class Data(Section):
     document_separator: str = ""  # a document ends at each file's end, and at this text where it is given
 
 
-class Recall(Section):
-    """Delayed recall: a symbol is shown, `gap` steps pass, and it must be named."""
+class Task(Section):
+    """What is learned. What `length` counts, and what an absent key stands for, is said by each task (tasks/)."""
 
-    gap: Positive = 50
-    symbols: Annotated[int, Field(ge=2)] = 8
+    name: str = "language"
+    length: Positive | None = None
+    symbols: Annotated[int, Field(ge=2)] | None = None  # distinct ones to be remembered
+    examples: Positive | None = None  # to train on, of a set that is generated
+    held_out: Positive | None = None  # pairs or pictures to validate, and as many to test: the last of a file's
+    bits: Annotated[int, Field(ge=2, le=3)] | None = None  # symbols whose temporal order is asked
+    permuted: bool = False  # the pixels of an image (digits) in one random order, the same for all images
 
 
 class Model(Section):
-    """The defaults of this and the next section were chosen by measurement: benchmarks/LOG.md."""
+    """The defaults of this and the next section, for a text, were chosen by measurement: benchmarks/LOG.md."""
 
-    kind: str = "recurrent"  # or ngram, which counts: of this section it reads `order` alone
+    kind: str = "recurrent"  # or window, or ngram, which counts: of this section it reads `order` alone
     order: Annotated[int, Field(ge=1, le=6)] = 5  # of an n-gram model: it looks back one token less
+    context: Annotated[int, Field(ge=1, le=64)] = 4  # tokens that a window model reads to predict the next
     cell: str = "lstm"
-    activation: str = "tanh"  # of an elman or additive cell
-    hidden: Positive = 512
+    activation: str = "tanh"  # of an elman, additive or multi-tap cell
+    taps: tuple[Positive, ...] = (1, 4)  # of a multi-tap cell: it reads what it put out so many steps ago
+    hidden: Positive = 512  # 128 for a task that is no text
     layers: Positive = 1
+    attention: bool = False  # does a decoder look at each step of its source, and not at the last state alone?
+    bidirectional: bool = False  # as many again read from the end; for a task whose sequences are there as a whole
     embedding: Positive | None = None  # None: as wide as the hidden layer when tied, else the smaller of it and 64
-    dropout: Share = 0.15  # on each layer's way up, never from step to step
+    dropout: Share = 0.15  # on each layer's way up, never from step to step; 0 for a task that is no text
     tied: bool = False  # the softmax uses the embedding's matrix
     weights: str | None = None  # a file of tensors to start from: .safetensors, or .pt read as tensors only
     init: str | None = None  # such as orthogonal+forget_bias=3; None: forget_bias=1 for an LSTM, else default
@@ -67,12 +88,16 @@ class Model(Section):
         """In a list: "lstm 1x512", "5-gram"; empty where it is somebody's own."""
         if self.kind == "ngram":
             return f"{self.order}-gram"
+        if self.kind == "naive-bayes":
+            return self.kind
+        if self.kind == "window":
+            return f"window {self.context}x{self.hidden}"
         return "" if self.cell == UNKNOWN else f"{self.cell} {self.layers}x{self.hidden}"
 
 
 class Training(Section):
     window: Positive = 64
-    batch: Positive = 16
+    batch: Positive = 16  # 32 for a task that is no text
     optimizer: str = "adamw"
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9  # of nesterov
@@ -80,6 +105,7 @@ class Training(Section):
     weight_decay: Annotated[float, Field(ge=0)] | None = None  # of matrices only; None: 0.1 for adamw, else 0
     clip_norm: Annotated[float, Field(ge=0)] = 1.0  # 0: off
     clip_value: Annotated[float, Field(ge=0)] = 0.0  # 0: off
+    remedy: str | None = None  # what a step does besides: norm-preserving=1 (of MSGD-CR), clip-in-time=0.1
     reduction: Literal["token", "sequence"] = "token"  # the loss: mean per token, or summed over a window's steps
     schedule: str = "cosine"
     warmup: Share = 0.02  # of the budget
@@ -120,12 +146,32 @@ class Measure(Section):
 
 
 class Config(Section):
-    task: str = "language"
+    task: Task = Task()
     data: Data = Data()
-    recall: Recall = Recall()
     model: Model = Model()
     training: Training = Training()
     measure: Measure = Measure()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_task(cls, values: Any) -> Any:
+        """`task = "adding"` is a task by its name; [recall] with its gap is how earlier runs wrote theirs. What is not
+        said of the model and its training goes by the task."""
+        if not isinstance(values, Mapping):
+            return values
+        values = dict(values)
+        if isinstance(values.get("task"), str):
+            values["task"] = {"name": values["task"]}
+        if isinstance(old := values.get("recall"), Mapping):
+            del values["recall"]
+            renamed = {"length" if key == "gap" else key: value for key, value in old.items()}
+            task = values.get("task", {})
+            values["task"] = renamed | task if task.get("name") == "recall" else task
+        if isinstance(task := values.get("task"), Mapping):
+            for section, usual in USUAL.get(str(task.get("name", "language")), NO_TEXT).items():
+                given = values.get(section, {})
+                values[section] = usual | dict(given) if isinstance(given, Mapping) else given
+        return values
 
 
 def make(values: Mapping[str, Any]) -> Config:

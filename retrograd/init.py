@@ -15,8 +15,9 @@ What is not named stays as it is, so recipes combine: `initialise_(model, "ortho
 
 They act on our cells, on nn.RNN, nn.GRU and nn.LSTM with all their layers and directions, and on any module
 that contains some. W_hh is a column of G square blocks, one a gate, and each block is treated by itself: an
-orthogonal (4H, H) matrix has blocks with singular values from 0.003 to 0.87. Torch has two biases; a gate's bias
-is their sum, so b_ih is set and b_hh is zeroed.
+orthogonal (4H, H) matrix has blocks with singular values from 0.003 to 0.87. Of a multi-tap cell it is a row of blocks,
+one a tap, and they too are treated one by one; what they do adds up, so that two orthogonal ones may double a gradient.
+Torch has two biases; a gate's bias is their sum, so b_ih is set and b_hh is zeroed.
 """
 
 import inspect
@@ -39,12 +40,12 @@ TORCH_GATES: dict[type[nn.Module], tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Recurrence:
-    """The parameters of one layer in one direction, seen gate by gate."""
+    """The parameters of one layer in one direction, seen gate by gate and tap by tap."""
 
     name: str
     gates: tuple[str, ...]
     weight_ih: Tensor  # (G*H, X)
-    weight_hh: Tensor | None  # (G*H, H)
+    weight_hh: Tensor | None  # (G*H, H), or (H, n*H) of n taps
     bias_ih: Tensor | None  # (G*H)
     bias_hh: Tensor | None  # (G*H)
 
@@ -57,9 +58,10 @@ class Recurrence:
         return (x for x in both if x is not None)
 
     def squares(self) -> Iterator[Tensor]:
-        """The (H, H) blocks of W_hh, one a gate."""
+        """The (H, H) blocks of W_hh, one a gate or one a tap."""
         assert self.weight_hh is not None
-        return iter(self.weight_hh.view(len(self.gates), self.hidden_size, -1))
+        taps = max(1, self.weight_hh.shape[1] // self.hidden_size)
+        return (W for rows in self.weight_hh.chunk(len(self.gates)) for W in rows.chunk(taps, -1))
 
     def set_bias(self, gate: str, value: Tensor | float) -> None:
         assert self.bias_ih is not None
@@ -118,6 +120,11 @@ def _plain(module: nn.Module, init: str) -> list[Recurrence]:
             raise UsageError(
                 f"{init} is a recipe for a plain cell, and {layer.name} has gates: {' '.join(layer.gates)}. "
                 "Try orthogonal, forget_bias or chrono."
+            )
+        if (taps := len(list(layer.squares()))) > 1:
+            raise UsageError(
+                f"{init} gives one matrix an eigenvalue of 1, and {layer.name} adds up those of {taps} taps, which "
+                f"would grow. Try orthogonal={1 / taps:.2g}."
             )
     return found
 

@@ -62,6 +62,10 @@ class Run:
         checksums.check(self.path, name)
         return self.path / name
 
+    def keeps(self, name: str) -> bool:
+        """Is there such a file, or was there when the run was begun?"""
+        return (self.path / name).exists() or checksums.tells_of(self.path, name)
+
     def record(self, **values: Any) -> None:
         """Append one line of numbers to metrics.jsonl."""
         _append(self.path / "metrics.jsonl", values)

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from retrograd.cells import Cell, make_cell
 
-# every entry of CELLS, and Elman in each of its activations; the names are those of oracles.STEPS
+# every entry of CELLS, Elman in each of its activations, and taps with and without the one of a single step; the names
+# are those of oracles.STEPS
 FORMS: dict[str, tuple[str, dict[str, object]]] = {
     "elman": ("elman", {}),
     "elman-relu": ("elman", {"activation": "relu"}),
@@ -14,6 +15,8 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
     "gru": ("gru", {}),
     "lstm": ("lstm", {}),
     "additive": ("additive", {}),
+    "multi-tap": ("multi-tap", {}),
+    "multi-tap-relu": ("multi-tap", {"taps": (2, 3), "activation": "relu"}),
 }
 
 X, H, B, T = 3, 5, 4, 7

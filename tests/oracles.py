@@ -45,6 +45,21 @@ def lstm_step(weights: Weights, x: Tensor, s: Tensor) -> Tensor:
     return torch.cat([sigmoid(z_o) * torch.tanh(c), c], dim=1)
 
 
+def multi_tap_step(f: Callable[[Tensor], Tensor], taps: tuple[int, ...]) -> Callable[[Weights, Tensor, Tensor], Tensor]:
+    """The state is the last h first, then the one before it, and so on to the longest tap."""
+
+    def step(weights: Weights, x: Tensor, s: Tensor) -> Tensor:
+        W, U, b, d = weights
+        H = len(W)
+        past = s.split(H, dim=1)  # h(t-1), h(t-2), ...
+        z = x @ W.T + b + d
+        for i, tap in enumerate(taps):
+            z = z + past[tap - 1] @ U[:, i * H : (i + 1) * H].T
+        return torch.cat([f(z), *past[:-1]], dim=1)
+
+    return step
+
+
 def sigmoid(z: Tensor) -> Tensor:
     return 1 / (1 + torch.exp(-z))
 
@@ -57,6 +72,8 @@ STEPS = {
     "gru": gru_step,
     "lstm": lstm_step,
     "additive": additive_step,
+    "multi-tap": multi_tap_step(torch.tanh, (1, 4)),
+    "multi-tap-relu": multi_tap_step(lambda z: z.clamp(min=0), (2, 3)),
 }
 
 

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations
 
 from retrograd import init
 from retrograd.bptt import Stack
-from retrograd.cells import GRU, LSTM, Additive, Elman, from_torch
+from retrograd.cells import GRU, LSTM, Additive, Elman, MultiTap, from_torch
 from retrograd.errors import ConfigError, UnknownName, UsageError
 from retrograd.init import INITS, initialise_, recurrences
 
@@ -17,6 +17,7 @@ X, H = 6, 20
 
 MODULES = {
     "elman": lambda: Elman(X, H, activation="relu"),
+    "multi-tap": lambda: MultiTap(X, H, taps=(1, 3, 4)),
     "lstm": lambda: LSTM(X, H),
     "gru": lambda: GRU(X, H),
     "stack": lambda: Stack([LSTM(X, H), LSTM(H, H)]),
@@ -36,7 +37,7 @@ def seeded():
 def blocks(module):
     """Every square block of every W_hh, in float64."""
     weights = [p for name, p in module.named_parameters() if "weight_hh" in name]
-    return [block.detach().double() for W in weights for block in W.split(W.shape[1])]
+    return [block.detach().double() for W in weights for rows in W.split(H) for block in rows.split(H, 1)]
 
 
 def changed(module, act):
@@ -260,6 +261,15 @@ class TestRefusals:
     def test_a_plain_recipe_on_gates(self, spec, module):
         with pytest.raises(UsageError, match="recipe for a plain cell"):
             initialise_(module, spec)
+
+    @pytest.mark.parametrize("spec", ["identity", "np_rnn"])
+    def test_a_recipe_for_one_matrix_on_several_taps(self, spec):
+        cell = MultiTap(X, H, taps=(1, 4))
+        before = cell.weight_ih.clone()
+        with pytest.raises(UsageError, match=r"adds up those of 2 taps, which would grow. Try orthogonal=0\.5"):
+            initialise_(cell, spec)
+        assert torch.equal(cell.weight_ih, before)
+        initialise_(MultiTap(X, H, taps=(4,)), spec)
 
     @pytest.mark.parametrize("spec", ["normal", "sparse", "orthogonal", "identity", "np_rnn", "spectral_radius"])
     def test_recurrent_weights_of_a_cell_that_has_none(self, spec):

@@ -1,13 +1,14 @@
 """Backpropagation through time, written out.
 
-    forward    s[t] = F(p[t], a[t], s[t-1])              p[t] = W_ih x[t] + b_ih,  a[t] = W_hh h[t-1] + b_hh
+    forward    s[t] = F(p[t], a[t], s[t-1])              p[t] = W_ih x[t] + b_ih,  a[t] = W_hh r[t-1] + b_hh
     back       G[t] = dL/ds[t] = (dL/dh[t] that enters from above) + J[t+1]^T G[t+1]
                d_p[t], d_a[t] = G[t] taken back through step t to p[t] and a[t]
-    totals     dL/dW_hh = sum_t d_a[t]^T h[t-1]          dL/dW_ih = sum_t d_p[t]^T x[t]
+    totals     dL/dW_hh = sum_t d_a[t]^T r[t-1]          dL/dW_ih = sum_t d_p[t]^T x[t]
                dL/db_hh = sum_t d_a[t]                   dL/db_ih = sum_t d_p[t]           dL/dx = d_p W_ih
 
-Only two things run step by step: the states forward, each step linearised as it is taken, and G back. Each total is
-one matrix product over time and batch (Werbos, 1990).
+r is what W_hh reads of a state: h, or the h of several earlier steps. Only two things run step by step: the states
+forward, each step linearised as it is taken, and G back. Each total is one matrix product over time and batch
+(Werbos, 1990).
 """
 
 from dataclasses import dataclass
@@ -40,9 +41,9 @@ class Terms:
     d_recurrent: Tensor  # (T, B, G*H): dL/da of steps 1 .. T
 
     def weight_hh_term(self, t: int) -> Tensor:
-        """Step t's term of dL/dW_hh, (G*H, H): what W_hh did at step t, to all of the loss that came after."""
+        """Step t's term of dL/dW_hh, (G*H, R): what W_hh did at step t, to all of the loss that came after."""
         self._check_step(t)
-        return self.d_recurrent[t - 1].T @ self.cell.output(self.states[t - 1])
+        return self.d_recurrent[t - 1].T @ self.cell.read(self.states[t - 1])
 
     def weight_ih_term(self, t: int) -> Tensor:
         """Step t's term of dL/dW_ih, (G*H, X)."""
@@ -54,7 +55,7 @@ class Terms:
         d = (self.d_projection if name.endswith("_ih") else self.d_recurrent).flatten(0, 1)
         if name.startswith("bias"):
             return d.sum(0)
-        left = self.inputs if name == "weight_ih" else self.cell.output(self.states[:-1])
+        left = self.inputs if name == "weight_ih" else self.cell.read(self.states[:-1])
         return d.T @ left.flatten(0, 1)
 
     @property

@@ -3,7 +3,7 @@
     x -> layer 1 -> dropout -> layer 2 -> dropout -> ... -> layer L -> outputs
 
 A new document may begin anywhere in a window: where starts[t, b] is true, sequence b's state is zero before
-step t.
+step t. In reverse the steps are taken from the last to the first, so there a start is the last step of a document.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,9 @@ class Stack(nn.Module):
     >>> outputs, state = stack(torch.randn(30, 4, 8), tuple(s.detach() for s in state))
     """
 
-    def __init__(self, layers: Sequence[Cell], *, dropout: float = 0.0, backend: str = "auto") -> None:
+    def __init__(
+        self, layers: Sequence[Cell], *, dropout: float = 0.0, backend: str = "auto", reverse: bool = False
+    ) -> None:
         super().__init__()
         if not layers:
             raise ConfigError("A stack needs at least one layer.")
@@ -41,7 +43,7 @@ class Stack(nn.Module):
         for cell in layers:
             choose(cell, backend)
         self.cells = nn.ModuleList(layers)
-        self.dropout, self.backend = dropout, backend
+        self.dropout, self.backend, self.reverse = dropout, backend, reverse
 
     @property
     def layers(self) -> tuple[Cell, ...]:
@@ -54,14 +56,15 @@ class Stack(nn.Module):
     def forward(self, x: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
         """x (T, B, X), starts (T, B) true or false -> outputs (T, B, H) of the highest layer, last states.
 
-        Without a state the sequences begin at zero.
+        Without a state the sequences begin at zero. In reverse the last states are those after step 1.
         """
         layers = self.layers
         check_inputs(x, layers[0].input_size)
         state = self.initial_state(x.shape[1]) if state is None else state
         if len(state) != len(layers):
             raise ShapeError(f"The state must hold one tensor a layer, {len(layers)}, got {len(state)}.")
-        resets = _resets(starts, x)
+        resets = _resets(starts, x, reverse=self.reverse)
+        x = x.flip(0) if self.reverse else x
         last = []
         for depth, (cell, s0) in enumerate(zip(layers, state, strict=True)):
             if depth and self.training and self.dropout:
@@ -69,14 +72,14 @@ class Stack(nn.Module):
             run = BACKENDS[choose(cell, self.backend)]
             x, s = _unroll(run, cell, x, s0, resets)
             last.append(s)
-        return x, tuple(last)
+        return x.flip(0) if self.reverse else x, tuple(last)
 
     def extra_repr(self) -> str:
-        return f"dropout={self.dropout:g}, backend={self.backend!r}"
+        return f"dropout={self.dropout:g}, backend={self.backend!r}{', reverse=True' if self.reverse else ''}"
 
 
-def _resets(starts: Tensor | None, x: Tensor) -> dict[int, Tensor]:
-    """The steps before which some sequence starts afresh, and which ones do, (B, 1)."""
+def _resets(starts: Tensor | None, x: Tensor, *, reverse: bool) -> dict[int, Tensor]:
+    """The steps, in the order in which they are taken, before which some sequence starts afresh; which do, (B, 1)."""
     if starts is None:
         return {}
     if starts.shape != x.shape[:2] or starts.dtype != torch.bool:
@@ -84,6 +87,7 @@ def _resets(starts: Tensor | None, x: Tensor) -> dict[int, Tensor]:
             f"starts must be (time, batch), {tuple(x.shape[:2])}, of true or false; "
             f"got {tuple(starts.shape)} of {starts.dtype}."
         )
+    starts = starts.flip(0) if reverse else starts
     steps: list[int] = starts.any(1).nonzero().flatten().tolist()
     return {t: starts[t].unsqueeze(-1) for t in steps}
 

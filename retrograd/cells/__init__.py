@@ -7,6 +7,7 @@ from retrograd.cells.base import Cell, Local
 from retrograd.cells.elman import Elman
 from retrograd.cells.gru import GRU
 from retrograd.cells.lstm import LSTM
+from retrograd.cells.multi_tap import MultiTap
 from retrograd.cells.projected_lstm import ProjectedLSTM
 from retrograd.cells.torch_twins import constants, from_torch, to_state_dict, to_torch, weights_in_use
 from retrograd.errors import ConfigError, UnknownName
@@ -19,6 +20,7 @@ __all__ = [
     "Cell",
     "Elman",
     "Local",
+    "MultiTap",
     "ProjectedLSTM",
     "constants",
     "from_torch",
@@ -28,11 +30,12 @@ __all__ = [
     "weights_in_use",
 ]
 
-CELLS: dict[str, type[Elman] | type[GRU] | type[LSTM] | type[Additive]] = {
+CELLS: dict[str, type[Elman] | type[GRU] | type[LSTM] | type[Additive] | type[MultiTap]] = {
     "elman": Elman,
     "gru": GRU,
     "lstm": LSTM,
     "additive": Additive,
+    "multi-tap": MultiTap,
 }
 
 

@@ -41,7 +41,7 @@ class Additive(Cell):
     bias_hh: None
 
     def __init__(self, input_size: int, hidden_size: int, *, activation: str = "tanh", bias: bool = True) -> None:
-        super().__init__(input_size, hidden_size, recurrent=False, bias=bias)
+        super().__init__(input_size, hidden_size, reads=0, bias=bias)
         self.activation = activation
         self._f = activation_named(activation)
 

@@ -1,13 +1,13 @@
 """One time step of a recurrent layer, forward and back.
 
     p = W_ih x + b_ih               project   the input's share: needs no state, so all steps at once
-    a = W_hh h + b_hh                         the state's share
+    a = W_hh r + b_hh               read      the state's share: r is h, or the h of several earlier steps
     s' = F(p, a, s)                 recur     one step
     J = ds'/ds                      jacobian
     J^T delta                       pullback  a gradient at s' taken back to s, p and a
 
 Axes: B batch, X input, H hidden, G blocks of H rows in the weights (`gates`), S state. The state s is all that
-travels from one step to the next: h, or [h; c] side by side for an LSTM. h always comes first.
+travels from one step to the next: h, or [h; c] side by side for an LSTM, or the last D of h. h always comes first.
 
 Names, shapes and gate order of the parameters are those of one layer of torch's own modules.
 """
@@ -64,7 +64,7 @@ class Local(ABC):
 
     def to(self, dtype: torch.dtype) -> Self:
         """In another precision, weights and all."""
-        return replace(self, **{f.name: getattr(self, f.name).to(dtype) for f in fields(self)})
+        return replace(self, **{name: getattr(self, name).to(dtype) for name in self._tensors})
 
     def __getitem__(self, t: int | slice | tuple[Tensor, Tensor]) -> Self:
         return replace(self, **{name: getattr(self, name)[t] for name in self._of_steps})
@@ -78,7 +78,11 @@ class Local(ABC):
     @property
     def _of_steps(self) -> list[str]:
         """The fields that are another at each step."""
-        return [f.name for f in fields(self) if not f.name.startswith("weight_")]
+        return [name for name in self._tensors if not name.startswith("weight_")]
+
+    @property
+    def _tensors(self) -> list[str]:
+        return [f.name for f in fields(self) if isinstance(getattr(self, f.name), Tensor)]
 
 
 class Cell(nn.Module, ABC):
@@ -91,20 +95,21 @@ class Cell(nn.Module, ABC):
     has_memory: ClassVar[bool] = False  # does the state hold a memory c beside h?
 
     weight_ih: nn.Parameter  # (G*H, X)
-    weight_hh: nn.Parameter | None  # (G*H, H)
+    weight_hh: nn.Parameter | None  # (G*H, R), R as wide as what `read` gives: H, or more where there are several taps
     bias_ih: nn.Parameter | None  # (G*H)
     bias_hh: nn.Parameter | None  # (G*H)
 
-    def __init__(self, input_size: int, hidden_size: int, *, recurrent: bool = True, bias: bool = True) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, reads: int = 1, bias: bool = True) -> None:
+        """`reads`: of how many earlier steps W_hh reads the h; with 0 there is no W_hh and no b_hh."""
         super().__init__()
         if input_size < 1 or hidden_size < 1:
             raise ConfigError(f"A cell needs sizes of at least 1, got input {input_size} and hidden {hidden_size}.")
         self.input_size, self.hidden_size = input_size, hidden_size
         rows = len(self.gates) * hidden_size
         self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size)) if recurrent else None
+        self.weight_hh = nn.Parameter(torch.empty(rows, reads * hidden_size)) if reads else None
         self.bias_ih = nn.Parameter(torch.empty(rows)) if bias else None
-        self.bias_hh = nn.Parameter(torch.empty(rows)) if bias and recurrent else None
+        self.bias_hh = nn.Parameter(torch.empty(rows)) if bias and reads else None
         default_(self)
 
     @property
@@ -122,9 +127,11 @@ class Cell(nn.Module, ABC):
         return self.output_size + (self.hidden_size if self.has_memory else 0)
 
     @property
-    def recurrent_blocks(self) -> tuple[Tensor, ...]:
-        """W_hh of each gate, (H, H); none for a cell without."""
-        return () if self.weight_hh is None else self.weight_hh.detach().chunk(len(self.gates))
+    def recurrent_blocks(self) -> dict[str, Tensor]:
+        """W_hh of each gate by name, (H, H); none for a cell without."""
+        if self.weight_hh is None:
+            return {}
+        return dict(zip(self.gates, self.weight_hh.detach().chunk(len(self.gates)), strict=True))
 
     def initial_state(self, batch: int) -> Tensor:
         """Zeros (batch, S), of the weights' type and on their device."""
@@ -133,6 +140,10 @@ class Cell(nn.Module, ABC):
     def output(self, s: Tensor) -> Tensor:
         """h, what the layer above sees: the first of the state."""
         return s[..., : self.output_size]
+
+    def read(self, s: Tensor) -> Tensor:
+        """What W_hh is multiplied by, (..., R): h."""
+        return self.output(s)
 
     def project(self, x: Tensor) -> Tensor:
         """p = W_ih x + b_ih, (..., G*H)."""

@@ -47,9 +47,10 @@ class ProjectedLSTM(MemoryCell):
         return len(self.weight_hr)
 
     @property
-    def recurrent_blocks(self) -> tuple[Tensor, ...]:
+    def recurrent_blocks(self) -> dict[str, Tensor]:
         """W_hh W_hr of each gate: what acts on the units o * tanh(c), (H, H)."""
-        return (self.weight_hh.detach() @ self.weight_hr.detach()).chunk(len(self.gates))
+        whole = self.weight_hh.detach() @ self.weight_hr.detach()
+        return dict(zip(self.gates, whole.chunk(len(self.gates)), strict=True))
 
     def linearize(self, p: Tensor, s: Tensor) -> ProjectedLSTMLocal:
         return ProjectedLSTMLocal(*(*self._linearized(p, s), self.weight_hr))

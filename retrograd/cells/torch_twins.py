@@ -127,7 +127,7 @@ def to_torch(cells: Sequence[Cell]) -> nn.RNN | nn.GRU | nn.LSTM:
 def to_state_dict(cells: Sequence[Cell]) -> dict[str, Tensor]:
     """The weights under torch's names, `weight_ih_l0` and so on, lowest layer first; detached, not copied.
 
-    Raises UsageError where torch has no such module: sigmoid or identity, additive, layers that differ.
+    Raises UsageError where torch has no such module: sigmoid or identity, additive, several taps, layers that differ.
     """
     _check_twin(cells)
     return {

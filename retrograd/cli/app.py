@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from retrograd.cli.caption import caption
+from retrograd.cli.compare import compare
 from retrograd.cli.demo import demo
 from retrograd.cli.diagnose import diagnose
 from retrograd.cli.evaluate import evaluate
@@ -14,10 +16,12 @@ from retrograd.cli.explore import app as explore
 from retrograd.cli.fix import fix
 from retrograd.cli.generate import generate
 from retrograd.cli.guard import guarded
+from retrograd.cli.label import label
 from retrograd.cli.replay import replay
 from retrograd.cli.report import report
 from retrograd.cli.runs import app as runs
 from retrograd.cli.train import train
+from retrograd.cli.translate import translate
 
 app = typer.Typer(
     name="retrograd",
@@ -46,7 +50,7 @@ def root(
     pass
 
 
-for verb in (demo, train, generate, evaluate, report, diagnose, fix, replay):
+for verb in (demo, train, compare, generate, translate, caption, label, evaluate, report, diagnose, fix, replay):
     app.command()(guarded(verb))
 app.add_typer(runs, name="runs")
 app.add_typer(explore, name="explore")

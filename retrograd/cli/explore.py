@@ -15,6 +15,7 @@ Force = Annotated[bool, typer.Option("--force", help="Write over files that are 
 Json = Annotated[bool, typer.Option("--json", help="Every number as JSON on stdout.")]
 Seed = Annotated[int, typer.Option(help="What the random numbers come from.")]
 Activations = Annotated[str, typer.Option(metavar="NAMES", help="Of sigmoid, tanh, relu, identity.")]
+Activation = Annotated[str, typer.Option(metavar="NAME", help="sigmoid, tanh, relu or identity.")]
 Start = Annotated[str, typer.Option(metavar="NAME[=NUMBER]", help="Where the weights start, such as orthogonal.")]
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
@@ -155,7 +156,7 @@ def optimizers(
 def paths(
     steps: Annotated[int, typer.Option(help="T.")] = 8,
     size: Annotated[int, typer.Option(help="Units of the net.")] = 8,
-    activation: Annotated[str, typer.Option(metavar="NAME", help="sigmoid, tanh, relu or identity.")] = "tanh",
+    activation: Activation = "tanh",
     start: Start = "default",
     seed: Seed = 0,
     html: Html = None,
@@ -168,6 +169,64 @@ def paths(
     """The ways from W to each loss. The two sums of BPTT term by term, and as T tied layers."""
     options = {"steps": steps, "size": size, "activation": activation, "start": start, "seed": seed}
     _show("paths", options, _files(html, png, svg, csv), force=force, json=json)
+
+
+def tied(
+    steps: Annotated[int, typer.Option(help="T, and so many layers.")] = 8,
+    size: Annotated[int, typer.Option(help="Units of the net.")] = 8,
+    activation: Activation = "tanh",
+    start: Start = "default",
+    rate: Annotated[float, typer.Option(help="Of gradient descent.")] = 0.02,
+    updates: Annotated[int, typer.Option(help="Steps of gradient descent.")] = 30,
+    seed: Seed = 0,
+    html: Html = None,
+    png: Png = None,
+    svg: Svg = None,
+    csv: Csv = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """BPTT as T tied layers. Their summed gradient keeps them equal, their own unties them."""
+    options = {
+        "steps": steps,
+        "size": size,
+        "activation": activation,
+        "start": start,
+        "rate": rate,
+        "updates": updates,
+        "seed": seed,
+    }
+    _show("tied", options, _files(html, png, svg, csv), force=force, json=json)
+
+
+def taps(
+    taps: Annotated[
+        str, typer.Option("--taps", metavar="SETS", help="Steps back that are read, such as '1 4 1,4 1,16': four nets.")
+    ] = "1 4 1,4 1,16",
+    size: Annotated[int, typer.Option(help="Units of each.")] = 32,
+    steps: Annotated[int, typer.Option(help="T.")] = 200,
+    activation: Activation = "tanh",
+    start: Start = "default",
+    seed: Seed = 0,
+    html: Html = None,
+    png: Png = None,
+    svg: Svg = None,
+    csv: Csv = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """A recurrence that reads several steps back. How far its gradient reaches by its taps."""
+    from retrograd.explore.checks import sets
+
+    options = {
+        "sets": sets("--taps", taps),
+        "size": size,
+        "steps": steps,
+        "activation": activation,
+        "start": start,
+        "seed": seed,
+    }
+    _show("taps", options, _files(html, png, svg, csv), force=force, json=json)
 
 
 def forgetting(
@@ -190,7 +249,7 @@ def forgetting(
     _show("forgetting", options, _files(html, png, svg, csv), force=force, json=json)
 
 
-for verb in (scalar, eigenvalues, derivatives, depth, optimizers, paths, forgetting):
+for verb in (scalar, eigenvalues, derivatives, depth, optimizers, paths, tied, taps, forgetting):
     app.command()(guarded(verb))
 
 

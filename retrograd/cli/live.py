@@ -11,8 +11,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from retrograd import runs
+from retrograd.config import TEXTS
 from retrograd.experiments import events
 from retrograd.reports.text import page
+from retrograd.tasks.window import Sizes
 from retrograd.training.schedules import Budget
 
 EVERY = 15.0  # seconds between two plain lines
@@ -106,18 +108,30 @@ def plan_lines(plan: events.Planned) -> list[str]:
     """What is about to be trained, on what, for how long, and how far the gradient reaches before it starts."""
     m, t = plan.settings.model, plan.settings.training
     counted = ", ".join(f"{n:,} {NAMES[split]}" for split, n in plan.counts.items())
-    data = f"{counted} {plan.unit}s; " if counted else ""
+    data = f"{counted} {plan.unit if plan.settings.task.name in TEXTS else 'example'}s; " if counted else ""
     known = "the task's lag" if plan.need_is_known else "the window"
     return [
-        f"data      {data}{plan.vocabulary:,} types",
+        f"data      {data}{_read(plan.sizes)}",
         f"model     {m.layers} x {m.hidden} {m.cell} ({m.init}), {plan.parameters:,} parameters, "
         f"{t.backend} backend on {t.device}, {t.threads} threads",
         f"training  {length(Budget(t.minutes, t.steps, t.epochs))}, window {t.window}, batch {t.batch}, "
         f"{t.optimizer} at {t.lr:g} ({t.schedule}), clip {t.clip_norm or t.clip_value or 'off'}",
-        f"expected  first loss ln {round(math.exp(plan.first_loss))} = {plan.first_loss:.3f} nats",
-        f"horizon   {plan.start.horizon} at the start, in steps; {known} is {plan.need}",
+        f"expected  {_guess(plan)}",
+        *([f"horizon   {plan.start.horizon} at the start, in steps; {known} is {plan.need}"] if plan.start else ()),
         f"run       {plan.run.path}",
     ]
+
+
+def _read(sizes: Sizes) -> str:
+    """What is read at each step, and how much there is to tell apart."""
+    read = f"{sizes.inputs:,} numbers a step" if sizes.numbers else f"{sizes.inputs:,} types"
+    return read if sizes.outputs in (sizes.inputs, 1) else f"{read}, {sizes.outputs:,} answers"
+
+
+def _guess(plan: events.Planned) -> str:
+    if plan.sizes.measure != "nats":
+        return f"a guess costs {plan.guess:.3g} of {plan.sizes.measure}"
+    return f"first loss ln {round(math.exp(plan.guess))} = {plan.guess:.3f} nats"
 
 
 NAMES = {"train": "training", "valid": "validation", "test": "test"}
@@ -130,18 +144,21 @@ def length(budget: Budget) -> str:
 
 
 def progress_line(p: events.Progress) -> str:
-    validation = f"{p.validation.nats:.4g}" if p.validation else "-"
+    validation = f"{p.validation.loss:.4g}" if p.validation else "-"
     norm = math.exp(p.step.log_grad_norm) if p.step.log_grad_norm < 709 else math.inf
     clipped = f" clipped {p.clipped:.0%}" if p.clipped else ""
     return (
         f"{clock(p.left)} left, step {p.step.index} loss {p.loss:.4g} valid {validation} |g| {norm:.2g}{clipped} "
-        f"horizon {p.measured.horizon}{_since(p)} {p.speed / 1000:.3g}k/s"
+        f"{_horizon(p)}{p.speed / 1000:.3g}k/s"
     )
 
 
-def _since(p: events.Progress) -> str:
-    """At which step the horizon was measured, where that is long ago."""
-    return f"@{p.measured.step}" if p.measured.step < p.step.index / 2 else ""
+def _horizon(p: events.Progress) -> str:
+    """With the step at which it was measured, where that is long ago."""
+    if p.measured is None:
+        return ""
+    since = f"@{p.measured.step}" if p.measured.step < p.step.index / 2 else ""
+    return f"horizon {p.measured.horizon}{since} "
 
 
 def clock(seconds: float) -> str:

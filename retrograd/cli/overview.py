@@ -64,11 +64,11 @@ def _part(title: str, body: Iterator[str]) -> Iterator[str]:
 def _summary(run: "Details") -> dict[str, str]:
     from retrograd.experiments.archive.catalogue import verdicts
 
-    m, t, task = run.config["model"], run.config["training"], run.config["task"]
+    m, t, task = run.config["model"], run.config["training"], run.config["task"]["name"]
     data = run.config["data"]
     texts = f"{', '.join(data['train'])} by {data['level']}" if data["train"] else task
     started = f"{tables.clock(run.started)}, last sign of life {tables.age(run.entry.alive)} ago"
-    counts = m["kind"] == "ngram"
+    counts = m["kind"] in ("ngram", "naive-bayes")
     watched = task == "watched"  # somebody's own loop, of which the config holds what is known
     values = {
         "status": run.entry.status,
@@ -87,7 +87,10 @@ def _summary(run: "Details") -> dict[str, str]:
         values["model"] = f"{m['layers']} x {m['hidden']} {m['cell']}" if run.entry.model else "-"
     if counts:
         values = {name: x for name, x in values.items() if name not in ("stands at", "training", "verdicts")}
-        values["model"] = f"{run.entry.model}, interpolated modified Kneser-Ney"
+        kneser_ney = f"{run.entry.model}, interpolated modified Kneser-Ney"
+        values["model"] = kneser_ney if m["kind"] == "ngram" else "naive Bayes"
+    if m["kind"] == "window":
+        values["model"] = f"{run.entry.model}, dropout {m['dropout']:g}"
     return values | ({"page": run.page} if run.page else {})
 
 

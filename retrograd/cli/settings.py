@@ -9,6 +9,7 @@ from retrograd.errors import UsageError
 
 FLAGS = {  # everyday flag -> where it goes
     "texts": "data.train",
+    "task": "task.name",
     "valid": "data.valid",
     "test": "data.test",
     "level": "data.level",

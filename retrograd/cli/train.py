@@ -16,7 +16,8 @@ from retrograd.errors import UsageError
 
 def train(
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Text files, in UTF-8.")] = None,
-    model: Annotated[str | None, typer.Option(help="recurrent, or ngram, which counts.")] = None,
+    task: Annotated[str | None, typer.Option(help="What is learned; language where nothing is said.")] = None,
+    model: Annotated[str | None, typer.Option(help="recurrent; window; or ngram, which counts.")] = None,
     cell: Annotated[str | None, typer.Option(help="elman, gru, lstm or additive.")] = None,
     level: Annotated[str | None, typer.Option(help="What a token is: char, word, byte or bpe.")] = None,
     hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,

@@ -1,6 +1,8 @@
 """From a config to a model on a device, and back from a run folder."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -9,28 +11,100 @@ from torch import Tensor, nn
 
 from retrograd import config, runs
 from retrograd.bptt import Stack, choose
-from retrograd.cells import make_cell, to_state_dict
+from retrograd.bptt.bidirectional import Bidirectional
+from retrograd.cells import Cell, make_cell, to_state_dict
 from retrograd.errors import ConfigError, RunError, UsageError
 from retrograd.init import initialise_
-from retrograd.models import NGram, RecurrentLM
+from retrograd.models import (
+    BothWays,
+    Captioner,
+    EncoderDecoder,
+    LanguageModel,
+    Network,
+    NGram,
+    Recurrent,
+    WindowLM,
+)
 from retrograd.runs import Run
-from retrograd.tasks import tokenizers
+from retrograd.tasks import Fitted, Task, tokenizers
+from retrograd.tasks.window import Sizes
 from retrograd.training import checkpoint
 
 COUNTS = "ngram.safetensors"  # the file of a run whose model counts
+TOKENIZER, SOURCE, LABELS = "tokenizer.json", "source_tokenizer.json", "labels.json"  # what a task was fitted to
+ONLY = {"order": "ngram", "context": "window"}  # keys that one kind of model reads
 ACTIVATED = ("elman", "additive")  # cells whose activation can be chosen
 
 
-def build(settings: config.Config, vocabulary: int) -> RecurrentLM:
+def build(settings: config.Config, sizes: Sizes) -> Network:
     """An untrained model, drawn from torch's global random state. Raises UnknownName, ConfigError, UsageError."""
     m = settings.model
+    _refuse_idle(settings, sizes)
     width = m.embedding or (m.hidden if m.tied else min(m.hidden, 64))
-    options = {"activation": m.activation} if m.cell in ACTIVATED else {}
-    sizes = [width] + [m.hidden] * (m.layers - 1)
-    stack = Stack([make_cell(m.cell, size, m.hidden, **options) for size in sizes], dropout=m.dropout)
+    types, read = (0, sizes.inputs) if sizes.numbers else (sizes.inputs, width)
+    if m.kind == "window":
+        return WindowLM(types, width, m.hidden, context=m.context, activation=m.activation, dropout=m.dropout)
+    if m.bidirectional:
+        both = _both(settings, read)
+        return BothWays(types, both, answers=sizes.outputs, dropout=m.dropout)
+    options: dict[str, Any] = {"answers": sizes.outputs, "dropout": m.dropout}
+    if sizes.height:
+        picture = (sizes.source, sizes.height, sizes.width)
+        return Captioner(types, _stack(settings, read), picture=picture, **options)
+    if sizes.source:
+        encoder, decoder = _stack(settings, width), _stack(settings, read)
+        return EncoderDecoder(
+            types, decoder, encoder=encoder, source_types=sizes.source, attention=m.attention, **options
+        )
+    options |= {"tied": m.tied, "embedding_range": m.embedding_range}
+    return Recurrent(types, _stack(settings, read), **options)
+
+
+def _both(settings: config.Config, width: int) -> Bidirectional:
+    m = settings.model
+    both = Bidirectional(_cells(m, width), _cells(m, width), dropout=m.dropout)
+    initialise_(both, m.init or "default")
+    for stack in (both.forwards, both.backwards):
+        stack.backend = choose(stack.layers[0], settings.training.backend)
+    return both
+
+
+def _stack(settings: config.Config, width: int) -> Stack:
+    m = settings.model
+    stack = Stack(_cells(m, width), dropout=m.dropout)
     initialise_(stack, m.init or "default")
     stack.backend = choose(stack.layers[0], settings.training.backend)
-    return RecurrentLM(vocabulary, stack, dropout=m.dropout, tied=m.tied, embedding_range=m.embedding_range)
+    return stack
+
+
+def _cells(m: config.Model, width: int) -> list[Cell]:
+    options = {"activation": m.activation} if m.cell in ACTIVATED else {}
+    return [make_cell(m.cell, size, m.hidden, **options) for size in [width] + [m.hidden] * (m.layers - 1)]
+
+
+def _refuse_idle(settings: config.Config, sizes: Sizes) -> None:
+    """Raises ConfigError for a key that would have no effect, or none that is meant."""
+    m, task = settings.model, settings.task.name
+    text = task in config.TEXTS
+    for key, kind in ONLY.items():
+        if m.kind != kind and _given(m, key):
+            raise ConfigError(f"model.{key} is read by --model {kind} alone; leave it out.")
+    if m.kind == "window" and not text:
+        raise ConfigError(f"A window model reads text; it cannot learn the task {task!r}. Leave --model out.")
+    idle = ("cell", "layers", "bidirectional", "tied", "embedding_range") if m.kind == "window" else ()
+    if sizes.source or m.bidirectional:
+        idle = (*idle, "tied", "embedding_range")
+    if not sizes.source or sizes.height:
+        idle = (*idle, "attention")
+    for key in idle:
+        if _given(m, key):
+            raise ConfigError(f"model.{key} has no effect on this model of the task {task!r}; leave it out.")
+    if m.bidirectional and (text or sizes.source):
+        raise ConfigError("What is read from its end shows the answers; set model.bidirectional=false for this task.")
+
+
+def _given(m: config.Model, key: str) -> bool:
+    return bool(getattr(m, key) != getattr(config.Model(), key))
 
 
 def device(name: str) -> torch.device:
@@ -46,7 +120,7 @@ def device(name: str) -> torch.device:
     return chosen
 
 
-def load(path: str | Path, *, which: str = "best") -> RecurrentLM:
+def load(path: str | Path, *, which: str = "best") -> Network:
     """The model of a run as an nn.Module, in evaluation mode, on the CPU.
 
     `which` is "best" (by validation) or "last". Raises RunError where the folder or its weights cannot be read.
@@ -55,9 +129,9 @@ def load(path: str | Path, *, which: str = "best") -> RecurrentLM:
     settings = run.config()
     refuse_what_counts(run)
 
-    def read(point: checkpoint.Checkpoint) -> RecurrentLM:
+    def read(point: checkpoint.Checkpoint) -> Network:
         with torch.random.fork_rng(devices=[]):
-            model = build(settings, _vocabulary(point))
+            model = build(settings, sizes_of(point))
         checkpoint.restore(point, model)
         return model.eval()
 
@@ -67,6 +141,8 @@ def load(path: str | Path, *, which: str = "best") -> RecurrentLM:
 def refuse_what_counts(run: Run) -> None:
     """Raises RunError for a model that is no network: there is nothing to train on, and no gradient to look at."""
     settings = run.config()
+    if settings.model.kind == "naive-bayes":
+        raise RunError(f"{run.path} holds a naive Bayes model, which counts: it has no gradient. Try retrograd report.")
     if settings.model.kind == "ngram":
         back = settings.model.order - 1
         raise RunError(
@@ -84,13 +160,15 @@ def load_counts(run: Run) -> NGram:
         raise RunError(f"{file} is no file of tables: {error}.") from None
 
 
-def load_with_tokenizer(path: str | Path) -> tuple[RecurrentLM | NGram, tokenizers.Tokenizer]:
+def load_with_tokenizer(path: str | Path) -> tuple[LanguageModel, tokenizers.Tokenizer]:
     """The best model of a run on text, and its tokenizer. Raises RunError where they do not fit each other."""
     run = runs.open_run(path)
-    model = load_counts(run) if run.config().model.kind == "ngram" else load(path)
-    tokenizer = tokenizer_of(run)
-    if tokenizer is None:
+    if run.config().task.name not in config.TEXTS:
         raise RunError(f"{path} was not trained on text, so it can neither read nor write one.")
+    model = load_counts(run) if run.config().model.kind == "ngram" else load(path)
+    assert isinstance(model, Recurrent | WindowLM | NGram)  # others are refused as models of text
+    tokenizer = tokenizers_of(run)[0]
+    assert tokenizer is not None
     types = model.vocabulary if isinstance(model, NGram) else model.softmax.out_features
     if tokenizer.size != types:
         raise RunError(
@@ -100,17 +178,40 @@ def load_with_tokenizer(path: str | Path) -> tuple[RecurrentLM | NGram, tokenize
     return model, tokenizer
 
 
-def tokenizer_of(run: Run) -> tokenizers.Tokenizer | None:
-    """None where the task makes its own examples. Raises RunError where the file was cut, altered or swapped."""
-    on_text = run.config().task == "language"
-    return tokenizers.load(run.kept("tokenizer.json")) if on_text else None
+def fitted(task: Task) -> dict[str, bytes]:
+    """The files that a run keeps of its task, so that its model can be asked later."""
+    found = {TOKENIZER: task.tokenizer, SOURCE: task.source_tokenizer}
+    files = {name: tokenizers.dump(it).encode() for name, it in found.items() if it is not None}
+    return files | ({LABELS: json.dumps(task.labels).encode()} if task.labels else {})
 
 
-def _vocabulary(point: checkpoint.Checkpoint) -> int:
-    size = point.info.get("vocabulary")
-    if not isinstance(size, int) or size < 1:
-        raise RunError(f"The checkpoint {point.path} does not say how large its vocabulary is; got {size!r}.")
-    return size
+def tokenizers_of(run: Run) -> Fitted:
+    """Of what is read or written, and of the source; None where the task has none.
+
+    Raises RunError where a file was cut, altered or swapped.
+    """
+    read = {name: tokenizers.load(run.kept(name)) for name in (TOKENIZER, SOURCE) if run.keeps(name)}
+    if run.config().task.name in config.TEXTS and TOKENIZER not in read:
+        run.kept(TOKENIZER)  # which says what is wrong
+    return read.get(TOKENIZER), read.get(SOURCE)
+
+
+def sizes_of(point: checkpoint.Checkpoint) -> Sizes:
+    """What the model of a checkpoint reads and answers. Earlier runs wrote how large their vocabulary is."""
+    told = point.info.get("sizes")
+    if told is None and isinstance(point.info.get("vocabulary"), int):
+        told = {"inputs": point.info["vocabulary"], "outputs": point.info["vocabulary"]}
+    try:
+        sizes = Sizes(**told)  # type: ignore[arg-type]
+        if not (
+            isinstance(sizes.inputs, int) and isinstance(sizes.outputs, int) and min(sizes.inputs, sizes.outputs) > 0
+        ):
+            raise TypeError(f"got {told}")
+    except TypeError as error:
+        raise RunError(
+            f"The checkpoint {point.path} does not say what its model reads and answers ({error})."
+        ) from None
+    return sizes
 
 
 def to_torch(model: nn.Module) -> dict[str, Tensor]:

@@ -10,12 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.numpy import save
 
 from retrograd import config, runs
 from retrograd.errors import ConfigError, RunError
-from retrograd.experiments import generation, reporting
+from retrograd.experiments import at_once, generation
 from retrograd.experiments.build import COUNTS, load_with_tokenizer
 from retrograd.experiments.events import Finished
 from retrograd.experiments.objective import Evaluation, figures
@@ -23,8 +21,8 @@ from retrograd.experiments.work import with_paths
 from retrograd.models import NGram
 from retrograd.models.arpa import lines
 from retrograd.models.ngram import Ints, Marks
-from retrograd.reports import Grid, Report, Sample
-from retrograd.tasks import tokenizers
+from retrograd.reports import Grid
+from retrograd.tasks import make_task
 from retrograd.tasks.language import Language
 from retrograd.tasks.window import Stream
 
@@ -32,49 +30,37 @@ LENGTH = 100  # tokens of what it writes
 READ = {  # the keys of each section that have an effect; no text may be shorter than the window
     "model": {"kind", "order"},
     "training": {"seed", "carry", "window"},
-    "measure": set(),
-    "recall": set(),
+    "measure": set[str](),
 }
 
 
 def counting(settings: config.Config, *, out: str | Path | None = None) -> Iterator[Finished]:
     """The events of a new run, which are one. Raises ConfigError for a key that would have no effect."""
-    _refuse_what_is_idle(settings)
+    if (name := settings.task.name) not in config.TEXTS:
+        raise ConfigError(f"An n-gram model reads text; it cannot learn the task {name!r}. Leave --model out.")
+    at_once.refuse_idle(settings, READ, "an n-gram model")
     settings = settings.model_copy(update={"data": with_paths(settings.data)})
     if out is not None:
         runs.refuse_if_taken(Path(out))
-    task = Language(settings)
+    task = make_task(settings)
+    assert isinstance(task, Language)
     models = [fitted(task, n) for n in range(1, settings.model.order + 1)]
     model = models[-1]
     validation, test = (read(model, stream, carry=task.carry) for stream in (task.valid, task.test))
     sample = generation.sample(model, task.tokenizer, length=LENGTH, seed=settings.training.seed, anew=not task.carry)
-    environment = reporting.environment(torch.device("cpu"))
-    report = Report(
-        title=reporting.name(settings),
+    yield at_once.written(
+        settings,
+        task,
+        (COUNTS, model.state()),
+        out=out,
         subject=_subject(model, task),
-        measurements={},
-        figures={"validation nats": validation.nats} | figures(test, task.unit, hits=False),
+        figures={"validation nats": validation.loss} | figures(test, task.unit),
+        validation=validation.loss,
+        test=test,
         grids={"What each order is worth": by_order(task, models)},
-        gradient=False,
-        notes=(
-            "It counts: nothing before the tokens that it looks back on has any influence, and there is no gradient.",
-        ),
-        samples=(Sample(0, sample),),
-        config=settings.model_dump(mode="json", exclude_none=True),
-        environment={**environment, "data sha256": task.fingerprint},
+        note="It counts: nothing before the tokens that it looks back on has any influence, and there is no gradient.",
+        sample=sample,
     )
-    from retrograd.reports.html import page  # which draws with matplotlib
-
-    with runs.creating(out, name=reporting.name(settings)) as (draft, run):
-        runs.write(draft.path / "config.toml", config.dump(settings))
-        tables = save({name: np.ascontiguousarray(table) for name, table in model.state().items()})
-        draft.keep({COUNTS: tables, "tokenizer.json": tokenizers.dump(task.tokenizer).encode()})
-        draft.event("started", data=task.fingerprint, environment=environment, by=runs.this_process())
-        draft.record(step=0, validation=validation.nats, sample=sample)
-        runs.write(draft.path / "report.json", report.to_json())
-        runs.write(draft.path / "report.html", page(report, run=str(run.path)))
-        draft.event("finished", step=0)
-    yield Finished(run, "finished", 0, test, validation.nats, report, sample)
 
 
 def fitted(task: Language, order: int) -> NGram:
@@ -92,7 +78,7 @@ def by_order(task: Language, models: Sequence[NGram]) -> Grid:
     """Each of the models, of orders 1, 2 ..., on the test text; the bytes are those of all orders up to it."""
     rows = []
     for n, model in enumerate(models, start=1):
-        perplexity = math.exp(read(model, task.test, carry=task.carry).nats)
+        perplexity = math.exp(read(model, task.test, carry=task.carry).loss)
         unseen = model.unseen(*_arrays(task.test, carry=task.carry))[-1]
         rows.append((float(n), perplexity, unseen, float(len(model.orders[-1].keys)), float(model.size)))
     return Grid(("order", "perplexity", "share never seen", "n-grams", "bytes"), tuple(rows))
@@ -126,22 +112,10 @@ def _arrays(text: Stream, *, carry: bool) -> tuple[Ints, Marks]:
 def _subject(model: NGram, task: Language) -> dict[str, str | int | float | None]:
     order = len(model.orders)
     return {
-        "task": "language",
+        "task": task.settings.task.name,
         "model": f"{order}-gram",
         "types": task.vocabulary,
         "n-grams": sum(len(one.keys) for one in model.orders),
         "bytes": model.size,
         "looks back": order - 1,
     }
-
-
-def _refuse_what_is_idle(settings: config.Config) -> None:
-    if settings.task != "language":
-        raise ConfigError(f"An n-gram model reads text; it cannot learn the task {settings.task!r}. Leave --model out.")
-    for section, read in READ.items():
-        given, usual = getattr(settings, section), type(getattr(settings, section))()
-        for name in type(given).model_fields:
-            if name not in read and getattr(given, name) != getattr(usual, name):
-                raise ConfigError(
-                    f"{section}.{name} has no effect on an n-gram model, which counts and is not trained; leave it out."
-                )

@@ -15,7 +15,7 @@ from retrograd.experiments.untrained import Untrained, untrained
 
 GAP = 60  # chosen by benchmarks/recall_gap.py: over the default LSTM's horizon, learned by the remedy in the time
 RECALL: dict[str, Any] = {
-    "task": "recall",
+    "task": {"name": "recall"},
     "model": {"cell": "lstm", "hidden": 64, "embedding": 16, "dropout": 0.0},
     "training": {"batch": 32, "steps": 400, "optimizer": "adam", "lr": 5e-3, "schedule": "constant", "warmup": 0.0},
     "measure": {"every": 0},
@@ -68,13 +68,13 @@ def demo(folder: Path) -> Iterator[Heading | Untrained | Progress | Compared | W
 def recall(gap: int, init: str, *, seed: int = 1) -> config.Config:
     """Part 2's training, for any gap and start."""
     return config.make(
-        config.merge(RECALL, {"recall": {"gap": gap}, "model": {"init": init}, "training": {"seed": seed}})
+        config.merge(RECALL, {"task": {"length": gap}, "model": {"init": init}, "training": {"seed": seed}})
     )
 
 
 def remedy(result: Finished) -> str:
     """The start that the first finding about the untrained model names, such as "forget_bias=3.7"."""
-    start, gap = result.report.measurements["start"], result.run.config().recall.gap
+    start, gap = result.report.measurements["start"], GAP
     found = judge(start.horizon, start.saturation, need=gap)
     starts = [it.option for finding in found for it in finding.remedies if it.kind == "start" and it.option]
     return starts[0].removeprefix("--init ") if starts else "default"

@@ -6,6 +6,7 @@ from retrograd import config
 from retrograd.experiments.objective import Evaluation
 from retrograd.reports import Measurement, Report
 from retrograd.runs import Run
+from retrograd.tasks.window import Sizes
 from retrograd.training.loop import Step
 
 
@@ -17,12 +18,12 @@ class Planned:
     settings: config.Config
     counts: dict[str, int]  # tokens by split; nothing for a task that makes its own examples
     unit: str
-    vocabulary: int
+    sizes: Sizes
     parameters: int
-    first_loss: float  # ln V, what guessing costs
+    guess: float  # loss of the best answer that looks at no input: ln V
     need: int
     need_is_known: bool
-    start: Measurement
+    start: Measurement | None  # None: of a model without a recurrent layer
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Progress:
     speed: float  # tokens per second
     left: float  # seconds, estimated
     validation: Evaluation | None
-    measured: Measurement
+    measured: Measurement | None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from retrograd.errors import ConfigError, UsageError
 from retrograd.experiments.calling import MEASURED, Batches, Loss, taken
 from retrograd.experiments.examination import diagnose
 from retrograd.experiments.proving import FRESH, Proof, prove, seeded, written
-from retrograd.remedies import Patch, Snapshot, remedy_named
+from retrograd.remedies import Patch, Snapshot, remedy_in, remedy_named
 from retrograd.reports import Report
 from retrograd.trace.snapshot import untouched
 
@@ -124,7 +124,7 @@ def fix(
     """
     if keep and copy:
         raise UsageError("A remedy is kept in the model or put into a copy of it, not both.")
-    named = (remedy_named(remedy.partition("=")[0]), _numbers(remedy, numbers)) if remedy else None
+    named = _named(remedy, numbers) if remedy else None
     subject = _copied(model) if copy else model
     trains = steps or (0 if named and named[0].kind != "training" else TRAINED)
     case = _Case(subject, loss, _held(subject, batches, seeds, trains), need, tuple(seeds), lr)
@@ -228,17 +228,12 @@ def _nothing_to_keep(patch: Patch) -> str:
     )
 
 
-def _numbers(remedy: str, numbers: tuple[float, ...]) -> tuple[float, ...]:
-    """Those of the call, or those behind the name: "forget-bias=3", "flossing=16,100"."""
-    text = remedy.partition("=")[2]
-    if text and numbers:
+def _named(remedy: str, numbers: tuple[float, ...]) -> tuple[Patch, tuple[float, ...]]:
+    """With the numbers of the call, or those behind the name."""
+    patch, own = remedy_in(remedy)
+    if own and numbers:
         raise ConfigError(f"{remedy} has its numbers behind the name, and got {len(numbers)} more; give them once.")
-    if not text:
-        return tuple(map(float, numbers))
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"A remedy takes numbers, as in forget-bias=3; got {remedy!r}.") from None
+    return patch, own or tuple(map(float, numbers))
 
 
 def _offered(report: Report) -> Iterator[Remedy]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from retrograd import runs
 from retrograd.errors import NonFinite, UsageError
 from retrograd.experiments.build import load_with_tokenizer
 from retrograd.experiments.objective import at_rest
-from retrograd.models import NGram, RecurrentLM
+from retrograd.models import LanguageModel, NGram
 from retrograd.tasks import tokenizers
 
 Scores = Generator[Tensor, int, None]  # yields ln p of the next token but for a constant, (V,), and is sent that token
@@ -22,7 +22,7 @@ Scores = Generator[Tensor, int, None]  # yields ln p of the next token but for a
 
 @torch.no_grad()
 def tokens(
-    model: RecurrentLM | NGram,
+    model: LanguageModel,
     prompt: Sequence[int],
     *,
     temperature: float = 1.0,
@@ -54,8 +54,8 @@ def tokens(
         scores = scored.send(token)
 
 
-def _computed(model: RecurrentLM, prompt: Sequence[int]) -> Scores:
-    device = model.softmax.weight.device
+def _computed(model: nn.Module, prompt: Sequence[int]) -> Scores:
+    device = next(model.parameters()).device
     logits, state = model(torch.tensor(list(prompt), device=device)[:, None])
     while True:
         token = yield logits[-1, 0].double().cpu()
@@ -85,7 +85,7 @@ def _draw(scores: torch.Tensor, temperature: float, top_k: int | None, generator
 
 
 def sample(
-    model: RecurrentLM | NGram,
+    model: LanguageModel,
     tokenizer: tokenizers.Tokenizer,
     *,
     prompt: str = "",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from retrograd import runs
+from retrograd import config, runs
 from retrograd.diagnosis import Finding
 from retrograd.errors import DataError, NotMeasured, RunError, UsageError
 from retrograd.experiments import counting, logbook
-from retrograd.experiments.build import load, load_with_tokenizer
+from retrograd.experiments.build import load, load_with_tokenizer, sizes_of
 from retrograd.experiments.examination import everything
 from retrograd.experiments.measuring import load_window, measure, opinion
 from retrograd.experiments.objective import evaluate, figures, losses
@@ -60,7 +60,7 @@ def evaluate_text(path: str | Path, texts: Sequence[str]) -> dict[str, float]:
         result = counting.read(model, stream, carry=carry)
     else:
         result = evaluate(model, cut(stream, batch=1, window=512, carry=carry), torch.device("cpu"))
-    named = figures(result, tokenizer.unit, hits=False)
+    named = figures(result, tokenizer.unit)
     unknown = sum(int((stream.ids == i).sum()) for i in tokenizer.never)
     return named | {"unknown share": unknown / len(stream)}
 
@@ -75,16 +75,19 @@ def diagnose_run(path: str | Path, *, need: int | None = None, all: bool = False
         raise UsageError(f"--need is a number of steps, at least 1; got {need}.")
     run = runs.open_run(path)
     settings, model = run.config(), load(path)
-    probe = load_window(run.kept("probe.safetensors"), model.softmax.out_features)
-    step = checkpoint.find(run.checkpoints).step
+    point = checkpoint.find(run.checkpoints)
+    probe, step = load_window(run.kept("probe.safetensors"), sizes_of(point)), point.step
     measured = measure(model, probe, anchors=settings.measure.anchors, step=step)
-    known = need is not None or settings.task == "recall"
-    need = need or (settings.recall.gap if settings.task == "recall" else settings.training.window)
+    told = point.info.get("need")
+    known = bool(need or told)
+    need = int(need or told or settings.training.window)
     h = measured.horizon
     if h.censored and need > h.longest:
+        windows = math.ceil(need / settings.training.window * 4 / 3) + 1
+        longer = f"measure.windows={windows}" if settings.task.name in config.TEXTS else f"task.length={need + 1}"
         raise NotMeasured(
             f"The gradient outlives the {h.longest} steps that the run's slice can show, so whether it reaches {need} "
-            f"is not known. Train with --set measure.windows={math.ceil(need / settings.training.window * 4 / 3) + 1}."
+            f"is not known. Train with --set {longer}."
         )
     more, notes = everything(model.eval(), partial(losses, window=probe)) if all else ({}, ())
     measured = replace(measured, **more)

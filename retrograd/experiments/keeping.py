@@ -74,8 +74,10 @@ class Keeper:
         if self.board:
             self.board.add(step, **values)
 
-    def look(self, taken: Measurement) -> None:
-        """Log what was measured, under the step of the weights that it was measured on."""
+    def look(self, taken: Measurement | None) -> None:
+        """Log what was measured, if anything was, under the step of the weights that it was measured on."""
+        if taken is None:
+            return
         values = logbook.looked(taken)
         if not any(line["step"] == taken.step and "horizon" in line for line in self.run.metrics()):
             self.run.record(step=taken.step, **values)
@@ -88,14 +90,14 @@ class Keeper:
         if step == counts.validated:
             return
         self.latest = evaluate(self.work.model, self.work.task.validation(), self.work.device)
-        self.log(validation=self.latest.nats, accuracy=self.latest.accuracy)
-        better = self.latest.nats < self.best
+        self.log(validation=self.latest.loss, accuracy=self.latest.accuracy)
+        better = self.latest.loss < self.best
         counts.validated, counts.worse = step, 0 if better else counts.worse + 1
         tenth = int(10 * self.work.budget.progress(self.place.at))
         if counts.sampled < tenth < 10 and (text := sample()):  # the end has a longer one of its own
             counts.sampled = tenth
             self.log(sample=text)
-        self._write(milestone=math.isfinite(self.latest.nats), best=self.latest.nats if better else None)
+        self._write(milestone=math.isfinite(self.latest.loss), best=self.latest.loss if better else None)
 
     def save(self) -> None:
         """Write a checkpoint of where training stands, unless there is one."""
@@ -117,7 +119,8 @@ class Keeper:
             return
         self.counts.measuring, self.counts.strikes = work.gauge.spent, self.rollback.strikes
         info = {
-            "vocabulary": work.task.vocabulary,
+            "sizes": asdict(work.task.sizes),
+            "need": work.task.need,
             "validation": self.latest and asdict(self.latest),
             "at": asdict(self.place.at),
             "counts": asdict(self.counts),
@@ -141,7 +144,7 @@ class Keeper:
         """Everything as it was when the checkpoint was written. Raises RunError where it does not fit."""
         try:
             at, counts = _of_numbers(Position, found.info["at"]), _of_numbers(Counts, found.info["counts"])
-            latest = found.info["validation"] and _of_numbers(Evaluation, found.info["validation"])
+            latest = found.info["validation"] and _evaluation(found.info["validation"])
             recent = [_of_numbers(Step, one) for one in found.info["recent"]]
             if at.step != found.step or not 0 <= at.seconds < math.inf:
                 raise TypeError(f"the place is {at}")
@@ -188,6 +191,11 @@ class Keeper:
         best = checkpoint.find(self.run.checkpoints)
         checkpoint.restore(best, self.work.model)
         return best.step
+
+
+def _evaluation(values: dict[str, Any]) -> Evaluation:
+    """Earlier runs called the loss by its unit."""
+    return _of_numbers(Evaluation, {"loss" if name == "nats" else name: value for name, value in values.items()})
 
 
 def _of_numbers(kind: type[T], values: dict[str, Any]) -> T:

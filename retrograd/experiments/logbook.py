@@ -37,10 +37,14 @@ TOLD = (
 )
 
 
-def curves(lines: Sequence[dict[str, Any]]) -> dict[str, Curve]:
-    """Every quantity that was logged, by name; the horizon with its interval, infinite where it was outlived."""
+def curves(lines: Sequence[dict[str, Any]], *, measure: str = "nats") -> dict[str, Curve]:
+    """Every quantity that was logged, by name; the horizon with its interval, infinite where it was outlived.
+
+    `measure`: what the loss is, nats or squared error.
+    """
     drawn = {}
-    for name, (key, unit) in LOGGED.items():
+    for name, (key, usual) in LOGGED.items():
+        unit = usual.replace("nats", measure)
         points = [(line["step"], line[key]) for line in lines if isinstance(line.get(key), int | float)]
         if points:
             drawn[name] = _thinned(unit, points)

@@ -16,10 +16,9 @@ from retrograd.diagnosis import Finding, judge
 from retrograd.errors import RunError
 from retrograd.experiments.objective import at_rest, losses
 from retrograd.measures import Attribution, Horizon, attribution, contributions, horizon, reach, saturation, spectrum
-from retrograd.models import RecurrentLM
 from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
-from retrograd.tasks.window import IGNORED, Window
+from retrograd.tasks.window import IGNORED, Sizes, Window
 from retrograd.trace import LayerTrace, Trace, record
 from retrograd.training.loop import Step
 
@@ -28,7 +27,7 @@ LATEST = 32  # steps over which the change of the gradient is split into its par
 LAST_SHARE = 4  # anchors lie in the last quarter of the slice; three quarters remain as the longest lag
 
 
-def measure(model: RecurrentLM, probe: Window, *, anchors: int, step: int, whole: bool = False) -> Measurement:
+def measure(model: nn.Module, probe: Window, *, anchors: int, step: int, whole: bool = False) -> Measurement:
     """Horizon and saturation on the probe (T, B), dropout off; the model is left as it was found.
 
     `whole` adds what only a page shows: what a step does to the gradient, the triangle of contributions, and the
@@ -37,8 +36,9 @@ def measure(model: RecurrentLM, probe: Window, *, anchors: int, step: int, whole
     with at_rest(model), flush_denormals(False):
         trace = record(model, lambda m: losses(m, probe))
         few = record(model, lambda m: losses(m, probe.first(PICTURED))) if whole else None
-        at = anchor_steps(probe, anchors)
-        reached = horizon(reach(trace, anchors=at, longest=min(at) - 1))
+        at = [trace.first_loss + t for t in anchor_steps(probe, anchors)]  # on a clock that a source has set going
+        picture = probe.source is not None and probe.source.dim() > 2  # it is in the state before the first step
+        reached = horizon(reach(trace, anchors=at, longest=min(at) - (0 if picture else 1)))
         return Measurement(
             step=step,
             horizon=reached,
@@ -80,14 +80,18 @@ def _size(layer: LayerTrace) -> int:
 class Gauge:
     """Measures one model now and then while it trains, and never for more than its share of the time."""
 
-    model: RecurrentLM
+    model: nn.Module
     probe: Window
     settings: config.Measure
+    recurrent: bool = True  # is there a state to be followed back?
     latest: Measurement | None = None
     cost: float = 0.0  # seconds of the last measurement
     spent: float = 0.0  # ... of all that were taken while training
 
-    def take(self, step: int, *, whole: bool = False) -> Measurement:
+    def take(self, step: int, *, whole: bool = False) -> Measurement | None:
+        """None of a model without a recurrent layer."""
+        if not self.recurrent:
+            return None
         begin = time.monotonic()
         self.latest = measure(self.model, self.probe, anchors=self.settings.anchors, step=step, whole=whole)
         self.cost = time.monotonic() - begin
@@ -95,7 +99,7 @@ class Gauge:
 
     def take_when_due(self, step: Step) -> Measurement | None:
         every, share = self.settings.every, self.settings.share
-        if not every or step.index % every or self.spent + self.cost > share * step.seconds:
+        if not self.recurrent or not every or step.index % every or self.spent + self.cost > share * step.seconds:
             return None
         taken = self.take(step.index)
         self.spent += self.cost
@@ -104,7 +108,7 @@ class Gauge:
 
 def anchor_steps(probe: Window, count: int) -> list[int]:
     """The steps t = 1..T whose losses are followed back: spread over the last quarter, or the last one asked."""
-    asked = (probe.targets != IGNORED).any(1)
+    asked = probe.asked.any(1)
     steps = len(asked)
     if not bool(asked.all()):
         return [int(asked.nonzero().max()) + 1]
@@ -133,7 +137,7 @@ def opinion(
         attribution=measured.attribution,
         lyapunov=measured.lyapunov,
         window_adequacy=measured.window,
-        window=settings.training.window if settings.task == "language" else None,
+        window=settings.training.window if settings.task.name in config.TEXTS else None,
         loss=loss,
         guess=guess,
     )
@@ -141,26 +145,33 @@ def opinion(
 
 def dump_window(window: Window) -> bytes:
     """The probe as safetensors: kept beside a run, that can be measured again without the text it came from."""
-    tensors = {"inputs": window.inputs, "targets": window.targets}
-    if window.starts is not None:
-        tensors["starts"] = window.starts
-    return to_bytes({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+    return to_bytes({name: tensor.cpu().contiguous() for name, tensor in window.tensors.items()})
 
 
-def load_window(path: Path, vocabulary: int) -> Window:
-    """The probe of a model with that many types. Raises RunError where it is another's."""
+def load_window(path: Path, sizes: Sizes | None = None) -> Window:
+    """The probe of a model of those sizes. Raises RunError where it is another's."""
     try:
         tensors = load_file(str(path))
-        window = Window(tensors["inputs"], tensors["targets"], tensors.get("starts"), 0.0)
+        others = {name: tensors.get(name) for name in ("source", "lengths")}
+        window = Window(tensors["inputs"], tensors["targets"], tensors.get("starts"), 0.0, **others)
     except KeyError as error:
         raise RunError(f"The measured slice {path} lacks {error}; it is no slice that retrograd wrote.") from None
     except (OSError, SafetensorError) as error:
         raise RunError(f"The measured slice {path} cannot be read: {error}.") from None
-    shapes = sorted({tuple(tensor.shape) for tensor in tensors.values()})
-    if len(shapes) != 1 or len(shapes[0]) != 2 or window.inputs.dtype != torch.int64:
-        raise RunError(f"{path} must hold token ids of one shape (time, batch); got shapes {shapes}.")
-    asked = window.targets[window.targets != IGNORED]
-    ids = torch.cat([window.inputs.flatten(), asked])
-    if not len(asked) or not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
-        raise RunError(f"{path} holds token ids beyond the model's {vocabulary} types; it is another run's.")
+    shapes = sorted({tuple(tensors[name].shape[:2]) for name in ("inputs", "targets", "starts") if name in tensors})
+    if len(shapes) != 1 or len(shapes[0]) != 2 or not bool(window.asked.any()):
+        raise RunError(f"{path} must hold inputs and targets of one shape (time, batch); got shapes {shapes}.")
+    for name, types in _types(sizes).items() if sizes else ():
+        x = tensors.get(name, torch.empty(0))
+        ids = x[x != IGNORED]
+        if x.is_floating_point() or not len(ids) or not 0 <= int(ids.min()) <= int(ids.max()) < types:
+            raise RunError(f"{path} does not hold {name} of the model's {types} types; it is another run's.")
     return window
+
+
+def _types(sizes: Sizes) -> dict[str, int]:
+    """The parts of a window that hold token ids, and of how many types."""
+    read = {} if sizes.numbers else {"inputs": sizes.inputs}
+    asked = {"targets": sizes.outputs} if sizes.measure == "nats" else {}
+    source = {"source": sizes.source} if sizes.source and not sizes.height else {}
+    return read | asked | source

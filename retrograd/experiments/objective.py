@@ -1,6 +1,7 @@
 """The loss that is trained and the figure that is reported.
 
-nats = -1/N sum over targets of ln P(target)        IGNORED targets are not counted
+classes    nats          = -1/N sum over targets of ln P(target)             what is not asked is not counted
+numbers    squared error =  1/N sum over targets of (answer - target)^2
 """
 
 import math
@@ -13,18 +14,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from retrograd.models import RecurrentLM
 from retrograd.tasks.window import IGNORED, Window
 from retrograd.training.loop import Loss, State
+
+NEAR = 0.04  # a number is right within this (Hochreiter and Schmidhuber, 1997)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean cross-entropy over `tokens` targets, each counted once, and the share named right."""
+    """Mean loss over `tokens` targets, each counted once, the share that is right, and that of sequences all right."""
 
-    nats: float
+    loss: float  # nats, or squared error
     tokens: int
     accuracy: float
+    whole: float = math.nan
 
 
 @contextmanager
@@ -40,8 +43,18 @@ def at_rest(model: object) -> Iterator[None]:
             model.train(training)
 
 
+def answers(model: nn.Module, window: Window, state: State = None) -> tuple[Tensor, State]:
+    """(outputs (T, B, K), last state). Where all sequences begin anew nothing is carried into the window."""
+    starts = window.starts
+    if starts is not None and bool(starts[0].all()):
+        state, starts = None, starts if bool(starts[1:].any()) else None
+    asks: tuple[str, ...] = getattr(model, "asks", ())
+    outputs, state = model(window.inputs, state, starts, **{name: getattr(window, name) for name in asks})
+    return outputs, state
+
+
 def objective(
-    model: RecurrentLM, reduction: Literal["token", "sequence"], device: torch.device
+    model: nn.Module, reduction: Literal["token", "sequence"], device: torch.device
 ) -> Callable[[Window, State], tuple[Loss, State]]:
     """What tbptt asks for: (window, state) -> (loss, state).
 
@@ -51,45 +64,62 @@ def objective(
 
     def lose(window: Window, state: State) -> tuple[Loss, State]:
         window = window.to(device)
-        logits, state = model(window.inputs, state, window.starts)
-        nats = F.cross_entropy(logits.flatten(0, 1), window.targets.flatten(), ignore_index=IGNORED)
-        tokens = int((window.targets != IGNORED).sum())
+        outputs, state = answers(model, window, state)
+        asked = window.asked
+        tokens = int(asked.sum())
+        if window.targets.is_floating_point():
+            mean = (outputs.squeeze(-1)[asked] - window.targets[asked]).square().mean()
+        else:
+            mean = F.cross_entropy(outputs.flatten(0, 1), window.targets.flatten(), ignore_index=IGNORED)
         scale = 1.0 if reduction == "token" else tokens / window.targets.shape[1]
-        return Loss(nats * scale, nats.detach(), tokens), state
+        return Loss(mean * scale, mean.detach(), tokens), state
 
     return lose
 
 
 @torch.no_grad()
-def evaluate(model: RecurrentLM, windows: Iterable[Window], device: torch.device) -> Evaluation:
+def evaluate(model: nn.Module, windows: Iterable[Window], device: torch.device) -> Evaluation:
     """Read the windows in order, the state carried from each to the next, dropout off."""
     state = None
-    nats, hits, tokens = 0.0, 0, 0
+    loss, hits, tokens, whole, sequences = 0.0, 0, 0, 0, 0
     with at_rest(model):
         for cpu_window in windows:
             window = cpu_window.to(device)
-            logits, state = model(window.inputs, state, window.starts)
-            flat, targets = logits.flatten(0, 1), window.targets.flatten()
-            nats += float(F.cross_entropy(flat, targets, ignore_index=IGNORED, reduction="sum"))
-            hits += int((flat.argmax(-1) == targets).sum())
-            tokens += int((targets != IGNORED).sum())
-    return Evaluation(nats / max(tokens, 1), tokens, hits / max(tokens, 1))
+            outputs, state = answers(model, window, state)
+            right = _right(outputs, window)
+            loss += float(_each(outputs, window.targets).sum(dtype=torch.float64))
+            hits, tokens = hits + int((right & window.asked).sum()), tokens + int(window.asked.sum())
+            whole += int((right | ~window.asked).all(0).sum())
+            sequences += right.shape[1]
+    return Evaluation(loss / max(tokens, 1), tokens, hits / max(tokens, 1), whole / max(sequences, 1))
 
 
-def figures(result: Evaluation, unit: str, *, hits: bool) -> dict[str, float]:
-    """An evaluation by name: nats per token, perplexity, bits for characters and bytes, accuracy where it counts."""
-    nats = result.nats
-    named = {
-        "test nats": nats,
-        "perplexity": math.exp(nats) if nats < 709 else math.inf,
-        "test tokens": float(result.tokens),
-    }
+def _right(outputs: Tensor, window: Window) -> Tensor:
+    """(T, B): is the answer the target, or near it where that is a number?"""
+    if window.targets.is_floating_point():
+        return (outputs.squeeze(-1) - window.targets).abs() < NEAR
+    return outputs.argmax(-1) == window.targets
+
+
+def _each(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of each step, (T, B), zero where nothing is asked."""
+    if targets.is_floating_point():
+        return (
+            outputs.squeeze(-1) - targets.nan_to_num()
+        ).square() * ~targets.isnan()  # a NaN would come back with the gradient
+    return F.cross_entropy(outputs.permute(0, 2, 1), targets, ignore_index=IGNORED, reduction="none")
+
+
+def figures(result: Evaluation, unit: str, *, measure: str = "nats", hits: bool = False) -> dict[str, float]:
+    """By name: nats, perplexity and bits of a text, squared error of numbers, accuracy where it counts."""
+    named = {f"test {measure}": result.loss, "test tokens": float(result.tokens)}
+    if not hits:
+        named["perplexity"] = math.exp(result.loss) if result.loss < 709 else math.inf
     if unit in ("character", "byte"):
-        named[f"bits per {unit}"] = nats / math.log(2)
+        named[f"bits per {unit}"] = result.loss / math.log(2)
     return named | ({"accuracy": result.accuracy} if hits else {})
 
 
 def losses(model: nn.Module, window: Window) -> Tensor:
     """Each step's loss (T, B), zero where nothing is asked: what `record` measures the reach of."""
-    logits: Tensor = model(window.inputs, None, window.starts)[0]
-    return F.cross_entropy(logits.permute(0, 2, 1), window.targets, ignore_index=IGNORED, reduction="none")
+    return _each(answers(model, window)[0], window.targets)

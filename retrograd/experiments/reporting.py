@@ -12,17 +12,19 @@ from typing import Any
 import torch
 
 from retrograd import config, runs
+from retrograd.diagnosis import Finding
 from retrograd.errors import NonFinite, SaveFailed
 from retrograd.experiments import generation, logbook
 from retrograd.experiments.keeping import Keeper
 from retrograd.experiments.measuring import opinion
 from retrograd.experiments.objective import Evaluation, figures
 from retrograd.experiments.work import Work
-from retrograd.models import RecurrentLM, parameters
+from retrograd.models import Network, Recurrent, WindowLM, parameters
 from retrograd.numerics import denormals_are_flushed
-from retrograd.reports import Happening, Measurement, Report
+from retrograd.reports import Grid, Happening, Measurement, Report
 from retrograd.runs import Run
 
+BLIND = "It reads {} tokens at a time: nothing before them has any influence, and there is no state to follow back."
 SAMPLE, SHORT_SAMPLE = 300, 120  # tokens at the end, and on the way
 SHARE = 0.01  # of the time of a training goes into drawing its page, at most, until it ends
 
@@ -32,15 +34,23 @@ class Reporter:
     """Writes one run's report.json and report.html."""
 
     work: Work
-    start: Measurement
+    start: Measurement | None  # None: of a model without a recurrent layer
     path: Path  # of the run, as its page names it
     latest: float = 0.0  # seconds that the last report took, with its page
     spent: float = 0.0  # ... that all took
 
-    def write(self, keeper: Keeper, status: str, *, test: Evaluation | None = None, due: bool = True) -> Report:
+    def write(
+        self,
+        keeper: Keeper,
+        status: str,
+        *,
+        test: Evaluation | None = None,
+        grids: dict[str, Grid] | None = None,
+        due: bool = True,
+    ) -> Report:
         """The report of now. The page is drawn where it is `due` or where its share of the time allows."""
         begin = time.monotonic()
-        report = self.report(keeper, status, test)
+        report = self.report(keeper, status, test, grids)
         runs.write(keeper.run.path / "report.json", report.to_json())
         if due or self.spent + self.latest <= SHARE * keeper.place.at.seconds:
             self._draw(report, keeper.run)
@@ -61,38 +71,53 @@ class Reporter:
     def sample(self, length: int = SHORT_SAMPLE) -> str | None:
         """What the model writes now, the same prompt and seed each time; None for a task without text
         and for a model that has exploded."""
-        tokenizer, seed = self.work.task.tokenizer, self.work.settings.training.seed
-        if tokenizer is None:
+        model, tokenizer, seed = self.work.model, self.work.task.tokenizer, self.work.settings.training.seed
+        if tokenizer is None or not isinstance(model, Recurrent | WindowLM) or not self.work.task.carries:
             return None
         with suppress(NonFinite):
-            return generation.sample(self.work.model, tokenizer, length=length, seed=seed)
+            return generation.sample(model, tokenizer, length=length, seed=seed)
         return None
 
-    def report(self, keeper: Keeper, status: str, test: Evaluation | None) -> Report:
+    def _findings(self, latest: Measurement, best: float) -> tuple[Finding, ...]:
+        work = self.work
+        return opinion(
+            latest,
+            work.settings,
+            need=work.need,
+            known=work.need_is_known,
+            loss=best if math.isfinite(best) and work.task.sizes.measure == "nats" else None,
+            guess=work.task.guess,
+        )
+
+    def report(
+        self, keeper: Keeper, status: str, test: Evaluation | None, grids: dict[str, Grid] | None = None
+    ) -> Report:
         work, run, latest = self.work, keeper.run, self.work.gauge.latest or self.start
+        measure = work.task.sizes.measure
         lines, best = run.metrics(), keeper.best
         started = next((e for e in run.events() if e["event"] == "started"), {})
-        validated = {"validation nats": best} if math.isfinite(best) else {}
+        validated = {f"validation {measure}": best} if math.isfinite(best) else {}
         return Report(
             title=name(work.settings),
             subject=subject(work.settings, work.model, work.need, known=work.need_is_known),
-            measurements={"start": self.start} | ({} if latest is self.start else {"end": latest}),
-            findings=opinion(
-                latest,
-                work.settings,
-                need=work.need,
-                known=work.need_is_known,
-                loss=best if math.isfinite(best) else None,
-                guess=math.log(work.task.vocabulary),
-            ),
-            figures=validated | (figures(test, work.task.unit, hits=work.task.hits) if test else {}),
+            measurements=_named(self.start, latest),
+            findings=self._findings(latest, best) if latest else (),
+            figures=validated | (figures(test, work.task.unit, measure=measure, hits=work.task.hits) if test else {}),
+            grids=grids or {},
+            gradient=latest is not None,
+            notes=() if latest else (BLIND.format(work.settings.model.context),),
             samples=logbook.samples(lines),
             status=status,
-            curves=logbook.curves(lines),
+            curves=logbook.curves(lines, measure=measure),
             config=work.settings.model_dump(mode="json", exclude_none=True),
             environment={**started.get("environment", {}), "data sha256": started.get("data")},
             happenings=(*logbook.happenings(run), *_ended(keeper, status)),
         )
+
+
+def _named(start: Measurement | None, latest: Measurement | None) -> dict[str, Measurement]:
+    named = {"start": start, "end": None if latest is start else latest}
+    return {name: measured for name, measured in named.items() if measured}
 
 
 def _ended(keeper: Keeper, status: str) -> tuple[Happening, ...]:
@@ -101,24 +126,30 @@ def _ended(keeper: Keeper, status: str) -> tuple[Happening, ...]:
 
 
 def name(settings: config.Config) -> str:
-    stem = Path(settings.data.train[0]).stem if settings.data.train else settings.task
+    stem = Path(settings.data.train[0]).stem if settings.data.train else settings.task.name
     return f"{stem} {settings.model.name.split()[0]}"
 
 
-def subject(settings: config.Config, model: RecurrentLM, need: int, *, known: bool) -> dict[str, Any]:
+def subject(settings: config.Config, model: Network, need: int, *, known: bool) -> dict[str, Any]:
     """What was measured, in words for the report."""
-    m = settings.model
+    recurrent = settings.model.kind != "window"
+    needed = {"need": need, "need is": "known" if known else "assumed: the window"} if recurrent else {}
     return {
-        "task": settings.task,
-        "cell": m.cell,
-        "hidden": m.hidden,
-        "layers": m.layers,
-        "init": m.init,
+        "task": settings.task.name,
+        **(_of_cells(settings.model) if recurrent else _of_window(settings.model)),
         "parameters": parameters(model),
-        **({"window": settings.training.window} if settings.task == "language" else {}),
-        "need": need,
-        "need is": "known" if known else "assumed: the window",
+        **({"window": settings.training.window} if settings.task.name in config.TEXTS else {}),
+        **needed,
     }
+
+
+def _of_cells(m: config.Model) -> dict[str, Any]:
+    both = {"reads": "from both ends"} if m.bidirectional else {}
+    return {"cell": m.cell, "hidden": m.hidden, "layers": m.layers, "init": m.init, **both}
+
+
+def _of_window(m: config.Model) -> dict[str, Any]:
+    return {"model": m.name, "hidden": m.hidden, "looks back": m.context}
 
 
 def environment(device: torch.device) -> dict[str, Any]:

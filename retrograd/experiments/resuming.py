@@ -6,7 +6,7 @@ from typing import Any
 
 from retrograd import config, runs
 from retrograd.errors import ConfigError, RunError, UsageError
-from retrograd.experiments.build import refuse_what_counts, tokenizer_of
+from retrograd.experiments.build import refuse_what_counts, tokenizers_of
 from retrograd.experiments.keeping import Keeper, rollback
 from retrograd.experiments.reporting import environment
 from retrograd.experiments.work import Work, prepare
@@ -25,7 +25,7 @@ class Settled:
     """A run as its last checkpoint left it, ready to go on."""
 
     keeper: Keeper
-    start: Measurement
+    start: Measurement | None
     notes: tuple[str, ...]
 
 
@@ -38,7 +38,7 @@ def reopen(run: Run, changes: Mapping[str, Any]) -> Settled:
     _refuse_finished(run, changes)
     run.metrics()  # a log that cannot be read is told now, not when the report is written
     settings = config.make(config.merge(before.model_dump(exclude_none=True), changes))
-    work = prepare(settings, tokenizer_of(run), resumed=True)
+    work = prepare(settings, tokenizers_of(run), resumed=True)
     started = next((e for e in run.events() if e["event"] == "started"), {})
     _refuse_other_data(run, started.get("data"), work.task.fingerprint)
     keeper = Keeper(run, work, rollback(settings, run))
@@ -133,8 +133,10 @@ def _refuse_small(run: Run, keeper: Keeper, changes: Mapping[str, Any]) -> None:
         )
 
 
-def _looks(run: Run, work: Work, notes: list[str]) -> Measurement:
+def _looks(run: Run, work: Work, notes: list[str]) -> Measurement | None:
     """The measurement from the start, and the gauge set to the latest one, as the report has them."""
+    if not work.gauge.recurrent:
+        return None
     try:
         report = Report.from_json((run.path / "report.json").read_text(encoding="utf-8"))
         start = report.measurements["start"]

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from retrograd import config, runs
-from retrograd.errors import ConfigError, NonFinite, RetrogradError, SaveFailed, UnknownName, UsageError
+from retrograd.errors import NonFinite, RetrogradError, SaveFailed, UnknownName, UsageError
 from retrograd.experiments import logbook, reporting
+from retrograd.experiments.bag import bagging
+from retrograd.experiments.build import fitted
 from retrograd.experiments.counting import counting
 from retrograd.experiments.events import Evaluating, Event, Finished, Note, Planned, Progress
 from retrograd.experiments.keeping import VALIDATIONS, Keeper, rollback
@@ -23,16 +25,17 @@ from retrograd.experiments.measuring import dump_window
 from retrograd.experiments.objective import Evaluation, evaluate, objective
 from retrograd.experiments.reporting import SAMPLE, Reporter
 from retrograd.experiments.resuming import Settled, reopen
+from retrograd.experiments.success import by_group
 from retrograd.experiments.work import Work, prepare
-from retrograd.models import MODELS, parameters
+from retrograd.models import KINDS, parameters
 from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
 from retrograd.reports import tensorboard as tensorboards
 from retrograd.runs import Run
-from retrograd.tasks import tokenizers as text
 from retrograd.training.loop import Step, tbptt
 from retrograd.training.rollback import Rollback
 
+COUNTING = {"ngram": counting, "naive-bayes": bagging}  # kinds of model that are made at once
 LOGGED = 10  # in so many steps one line goes to metrics.jsonl
 Stop = Callable[[], bool]
 T = TypeVar("T")
@@ -71,14 +74,12 @@ def training(
     settings: config.Config, *, out: str | Path | None = None, tensorboard: bool = False, stop: Stop = _never
 ) -> Iterator[Event]:
     """The events of a new run. `stop` is asked after each step; when it says yes the run is saved and ends there."""
-    if settings.model.kind not in MODELS:
-        raise UnknownName("model", settings.model.kind, MODELS)
-    if settings.model.kind != "ngram" and settings.model.order != config.Model().order:
-        raise ConfigError("model.order has no effect on a recurrent model; leave it out, or give --model ngram.")
-    if settings.model.kind == "ngram":
+    if settings.model.kind not in KINDS:
+        raise UnknownName("model", settings.model.kind, KINDS)
+    if settings.model.kind in COUNTING:
         if tensorboard:
             raise UsageError("A model that counts has no curves for TensorBoard; leave --tensorboard out.")
-        yield from counting(settings, out=out)
+        yield from COUNTING[settings.model.kind](settings, out=out)
         return
     if tensorboard:
         tensorboards.require()  # here and below, before the time that preparing takes
@@ -116,10 +117,7 @@ def _begin(keeper: Keeper, reporter: Reporter) -> None:
     """Fill the run's folder with all that is known before the first step."""
     run, work = keeper.run, keeper.work
     runs.write(run.path / "config.toml", config.dump(work.settings))
-    files = {"probe.safetensors": dump_window(work.gauge.probe)}
-    if work.task.tokenizer is not None:
-        files["tokenizer.json"] = text.dump(work.task.tokenizer).encode()
-    run.keep(files)
+    run.keep({"probe.safetensors": dump_window(work.gauge.probe)} | fitted(work.task))
     environment = reporting.environment(work.device)
     run.event("started", data=work.task.fingerprint, environment=environment, by=runs.this_process())
     keeper.look(reporter.start)
@@ -134,7 +132,7 @@ def _to_the_end(keeper: Keeper, reporter: Reporter, tensorboard: bool, stop: Sto
         if tensorboard:
             keeper.board = tensorboards.Board(run.path / "tensorboard")
             keeper.board.back(keeper.place.at.step)
-            if keeper.place.at.step == 0:
+            if keeper.place.at.step == 0 and reporter.start:
                 keeper.board.add(0, **logbook.looked(reporter.start))
         yield from _trained(keeper, reporter, stop)
         if stop():
@@ -148,9 +146,9 @@ def _to_the_end(keeper: Keeper, reporter: Reporter, tensorboard: bool, stop: Sto
         if stop():
             yield _preempted(keeper, reporter, best)
             return
-        if not math.isfinite(test.nats):
+        if not math.isfinite(test.loss):
             raise NonFinite(
-                f"The loss of the trained model is {test.nats} on the test data. "
+                f"The loss of the trained model is {test.loss} on the test data. "
                 "Try --clip 1, a smaller --lr, or --init orthogonal."
             )
         yield _finished(keeper, reporter, best, test)
@@ -228,6 +226,7 @@ def _steps(keeper: Keeper) -> Iterator[Step]:
         budget=work.budget,
         clip_norm=keeper.rollback.clip_norm(t.clip_norm),
         clip_value=t.clip_value,
+        beside=lambda: work.course.step(work.model),
         start=keeper.place,
     )
     while True:
@@ -242,7 +241,8 @@ def _preempted(keeper: Keeper, reporter: Reporter, weights: int) -> Finished:
     """Stopped with the weights of step `weights` in the model, which are looked at once more."""
     step = keeper.place.at.step
     keeper.run.event("preempted", step=step)
-    if weights != (keeper.work.gauge.latest or reporter.start).step:
+    latest = keeper.work.gauge.latest or reporter.start
+    if latest and weights != latest.step:
         keeper.look(keeper.work.gauge.take(weights))
     report = reporter.write(keeper, "preempted")
     return Finished(keeper.run, "preempted", step, None, _best(keeper), report, None)
@@ -254,7 +254,8 @@ def _finished(keeper: Keeper, reporter: Reporter, best: int, test: Evaluation) -
     sample, step = reporter.sample(SAMPLE), keeper.place.at.step
     if sample and not any(line["step"] == step and "sample" in line for line in keeper.run.metrics()):
         keeper.log(sample=sample)
-    report = reporter.write(keeper, "finished", test=test)
+    grids = by_group(keeper.work.model, keeper.work.task, keeper.work.device)
+    report = reporter.write(keeper, "finished", test=test, grids=grids)
     spent = {"measuring": keeper.work.gauge.spent, "saving": keeper.saving, "reporting": reporter.spent}
     rounded = {name: round(seconds, 3) for name, seconds in spent.items()}
     keeper.run.event("finished", step=step, test=asdict(test), seconds=rounded)
@@ -272,17 +273,16 @@ def _until(stop: Stop, values: Iterable[T]) -> Iterator[T]:
         yield value
 
 
-def _planned(run: Run, work: Work, start: Measurement) -> Planned:
+def _planned(run: Run, work: Work, start: Measurement | None) -> Planned:
     task = work.task
-    splits = {split: getattr(task, split, None) for split in ("train", "valid", "test")}
     return Planned(
         run=run,
         settings=work.settings,
-        counts={split: len(stream) for split, stream in splits.items() if stream is not None},
+        counts=task.counts,
         unit=task.unit,
-        vocabulary=task.vocabulary,
+        sizes=task.sizes,
         parameters=parameters(work.model),
-        first_loss=math.log(task.vocabulary),
+        guess=task.guess,
         need=work.need,
         need_is_known=work.need_is_known,
         start=start,
@@ -293,7 +293,6 @@ def _progress(keeper: Keeper, step: Step) -> Progress:
     recent, progress = keeper.recent, keeper.work.budget.progress(step.place.at)
     seconds = step.seconds - recent[0].seconds
     tokens = sum(s.tokens for s in recent) - recent[0].tokens
-    assert keeper.work.gauge.latest is not None
     return Progress(
         step=step,
         progress=progress,

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from retrograd.errors import DataError, RetrogradError
-from retrograd.models import RecurrentLM
+from retrograd.models import Network, Recurrent
 
 RECURRENT = re.compile(r"(.*?)(weight_ih|weight_hh|bias_ih|bias_hh)_l(\d+)")
 WANTED = "It must be a .safetensors file, or a .pt of tensors by name."
@@ -63,14 +63,21 @@ def _read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def load_into(model: RecurrentLM, tensors: Mapping[str, Tensor]) -> None:
+def load_into(model: Network, tensors: Mapping[str, Tensor]) -> None:
     """Copy the tensors into the model: all of ours, or a recurrent module of torch's with what stands beside it.
 
     Raises DataError where one fits nowhere, or one is missing, and changes nothing then.
     """
     own = dict(model.named_parameters(remove_duplicate=False))  # a tied one has two names
     ours = set(tensors) <= set(own)
-    places = {name: name for name in tensors} if ours else _places(model, tensors)
+    if ours:
+        places = {name: name for name in tensors}
+    elif isinstance(model, Recurrent):
+        places = _places(model, tensors)
+    else:
+        raise DataError(
+            f"The weights are {_listed(list(tensors))}; expected this model's own names: {_listed(list(own))}."
+        )
     filled = {own[place] for place in places.values()}
     asked = [name for name, p in model.named_parameters() if p not in filled and (ours or name.startswith("stack."))]
     if asked:
@@ -86,7 +93,7 @@ def load_into(model: RecurrentLM, tensors: Mapping[str, Tensor]) -> None:
             own[place].copy_(tensors[name])
 
 
-def _places(model: RecurrentLM, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+def _places(model: Recurrent, tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Where each of another's tensors goes."""
     matches = {name: match for name in tensors if (match := RECURRENT.fullmatch(name))}
     if len({match[1] for match in matches.values()}) != 1:

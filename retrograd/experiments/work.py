@@ -5,17 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from retrograd import config
+from retrograd.bptt import Stack
+from retrograd.errors import ConfigError
 from retrograd.experiments import build, weights
 from retrograd.experiments.measuring import Gauge
-from retrograd.models import RecurrentLM
-from retrograd.tasks import Task, make_task
-from retrograd.tasks.tokenizers import Tokenizer
+from retrograd.models import Network
+from retrograd.remedies import Course, Plain, remedy_in
+from retrograd.tasks import NONE, Fitted, Task, make_task
 from retrograd.training.optimizers import make_optimizer
 from retrograd.training.schedules import Budget, Schedule, make_schedule
 
 DEFAULT_MINUTES = 5.0
+BESIDE = ("norm_preserving", "clip_in_time")  # remedies that a step can take without remembering the steps before
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,12 @@ class Work:
 
     settings: config.Config
     task: Task
-    model: RecurrentLM
+    model: Network
     device: torch.device
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     gauge: Gauge
+    course: Course  # what a training step does besides
 
     @property
     def budget(self) -> Budget:
@@ -45,17 +50,18 @@ class Work:
         return self.task.need is not None
 
 
-def prepare(settings: config.Config, tokenizer: Tokenizer | None = None, *, resumed: bool = False) -> Work:
+def prepare(settings: config.Config, fitted: Fitted = NONE, *, resumed: bool = False) -> Work:
     """Seeds torch's global random state, from which the weights are drawn. Raises UsageError.
 
-    A run that is `resumed` has its `tokenizer` and its weights.
+    A run that is `resumed` has its tokenizers, `fitted` before, and its weights.
     """
     settings = resolve(settings)
-    task = make_task(settings, tokenizer)
+    task = make_task(settings, fitted)
     torch.manual_seed(settings.training.seed)
     device = build.device(settings.training.device)
-    model = build.build(settings, task.vocabulary).to(device)
-    settings = _with(settings, backend=model.stack.backend, device=str(device))
+    model = build.build(settings, task.sizes).to(device)
+    backends = [module.backend for module in model.modules() if isinstance(module, Stack)]
+    settings = _with(settings, backend=next(iter(backends), settings.training.backend), device=str(device))
     if settings.model.weights and not resumed:
         weights.load_into(model, weights.read(settings.model.weights))
     t = settings.training
@@ -63,8 +69,22 @@ def prepare(settings: config.Config, tokenizer: Tokenizer | None = None, *, resu
         t.optimizer, model.parameters(), lr=t.lr, momentum=t.momentum, betas=t.betas, weight_decay=t.weight_decay or 0.0
     )
     schedule = make_schedule(t.schedule, warmup=t.warmup, divide_by=t.divide_by, divide_after=t.divide_after)
-    gauge = Gauge(model, task.probe().to(device), settings.measure)
-    return Work(settings, task, model, device, optimizer, schedule, gauge)
+    gauge = Gauge(model, task.probe().to(device), settings.measure, recurrent=bool(backends))
+    return Work(settings, task, model, device, optimizer, schedule, gauge, _course(t.remedy, model))
+
+
+def _course(remedy: str | None, model: nn.Module) -> Course:
+    """Raises UnknownName, and ConfigError for a remedy that is applied once, or remembers how far it has come."""
+    if remedy is None:
+        return Plain()
+    patch, numbers = remedy_in(remedy)
+    if patch.name not in BESIDE:
+        raise ConfigError(f"training.remedy takes {' or '.join(BESIDE)}; got {remedy!r}. Starts are model.init.")
+    return patch.apply(model, _unasked, *numbers)
+
+
+def _unasked(model: nn.Module) -> Tensor:
+    raise AssertionError("neither of them measures before it is applied")
 
 
 def resolve(settings: config.Config) -> config.Config:

@@ -23,6 +23,10 @@ from retrograd.explore.paths import EXPLORATION as PATHS
 from retrograd.explore.paths import paths
 from retrograd.explore.scalar import EXPLORATION as SCALAR
 from retrograd.explore.scalar import scalar
+from retrograd.explore.taps import EXPLORATION as TAPS
+from retrograd.explore.taps import taps
+from retrograd.explore.tied import EXPLORATION as TIED
+from retrograd.explore.tied import tied
 
 __all__ = [
     "EXPLORATIONS",
@@ -36,6 +40,8 @@ __all__ = [
     "optimizers",
     "paths",
     "scalar",
+    "taps",
+    "tied",
     "write",
 ]
 
@@ -46,5 +52,7 @@ EXPLORATIONS: dict[str, Exploration[Any]] = {
     "depth": DEPTH,
     "optimizers": OPTIMIZERS,
     "paths": PATHS,
+    "tied": TIED,
+    "taps": TAPS,
     "forgetting": FORGETTING,
 }

@@ -44,6 +44,19 @@ def parsed(name: str, text: str) -> tuple[float, ...]:
     return tuple(_number(name, piece) for piece in text.replace(",", " ").split())
 
 
+def sets(name: str, text: str) -> list[tuple[int, ...]]:
+    """Sets of whole numbers from a text: these apart by commas, the sets by spaces, as in "1 1,4"."""
+    found = []
+    for piece in text.split():
+        try:
+            found.append(tuple(int(number) for number in piece.split(",")))
+        except ValueError:
+            raise ConfigError(
+                f"{_first(name)} takes sets of whole numbers, such as '1 4 1,4'; got {piece!r}."
+            ) from None
+    return found
+
+
 def matrix(text: str) -> list[tuple[float, ...]]:
     """Rows from a text, apart by semicolons or ends of line: "0.5 1; -1 0.5"."""
     return [parsed("the matrix", row) for row in text.replace("\n", ";").split(";") if row.strip()]

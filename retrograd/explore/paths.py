@@ -14,21 +14,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from retrograd.cells import Elman
-from retrograd.cells.activations import activation_named
-from retrograd.explore import checks, starts
 from retrograd.explore.exploration import Colours, Exploration, Row, Table
+from retrograd.explore.small_net import SmallNet, apart, said, small_net, thinned
 from retrograd.explore.triangle import draw_triangle
-from retrograd.init import initialise_
 from retrograd.numerics import log_norm
 from retrograd.reports.words import LN10, power
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-INPUTS = 3  # numbers that the net reads at a step
-LONGEST = 60  # steps: 1830 terms
-SHOWN = 12  # losses in the table
 
 
 @dataclass(frozen=True)
@@ -53,17 +46,8 @@ def paths(steps: int = 8, *, size: int = 8, activation: str = "tanh", start: str
     >>> paths(4).ways
     (1, 2, 3, 4)
     """
-    checks.whole("steps", steps, most=LONGEST)
-    checks.whole("size", size, most=64)
-    activation_named(activation)
-    with starts.seeded(seed):
-        cell = Elman(INPUTS, size, activation=activation).double()
-        initialise_(cell, start)
-        x = torch.randn(steps, 1, INPUTS, dtype=torch.float64)
-        y, h0 = torch.randn(steps, 1, size, dtype=torch.float64), torch.randn(1, size, dtype=torch.float64)
-    terms = _terms(cell, x, y, h0)
-    whole = _whole(cell, x, y, h0)
-    layers = _layers(cell, x, y, h0)
+    net = small_net(steps, size=size, activation=activation, start=start, seed=seed)
+    terms, whole, layers = _terms(net), net.whole(), net.layers()
     return Paths(
         steps=steps,
         size=size,
@@ -73,21 +57,21 @@ def paths(steps: int = 8, *, size: int = 8, activation: str = "tanh", start: str
         log_terms=tuple(tuple(_log(term) for term in row) for row in terms),
         log_losses=tuple(_log(torch.stack(row).sum(0)) for row in terms),
         log_layers=tuple(map(_log, layers)),
-        difference=_apart(torch.stack([term for row in terms for term in row]).sum(0), whole),
-        tied_difference=_apart(torch.stack(layers).sum(0), whole),
+        difference=apart(torch.stack([term for row in terms for term in row]).sum(0), whole),
+        tied_difference=apart(torch.stack(layers).sum(0), whole),
     )
 
 
-def _terms(cell: Elman, x: Tensor, y: Tensor, h0: Tensor) -> list[list[Tensor]]:
+def _terms(net: SmallNet) -> list[list[Tensor]]:
     """Row t: the terms (H, H) of loss t, k = 1 .. t, from each step's linear map alone."""
     with torch.no_grad():
-        states, maps = [h0], []
-        for p in cell.project(x):
-            maps.append(cell.linearize(p, states[-1]))
+        states, maps = [net.h0], []
+        for p in net.cell.project(net.x):
+            maps.append(net.cell.linearize(p, states[-1]))
             states.append(maps[-1].state)
         rows = []
         for t in range(1, len(states)):
-            delta, row = states[t] - y[t - 1], []
+            delta, row = states[t] - net.y[t - 1], []
             for k in range(t, 0, -1):
                 delta, _, at_a = maps[k - 1].pullback(delta)
                 row.append(at_a.mT @ states[k - 1])
@@ -95,33 +79,8 @@ def _terms(cell: Elman, x: Tensor, y: Tensor, h0: Tensor) -> list[list[Tensor]]:
     return rows
 
 
-def _whole(cell: Elman, x: Tensor, y: Tensor, h0: Tensor) -> Tensor:
-    """What autograd gives for W_hh itself."""
-    h, loss = h0, torch.zeros((), dtype=h0.dtype)
-    for p, target in zip(cell.project(x), y, strict=True):
-        h = cell.recur(p, h)
-        loss = loss + (h - target).square().sum() / 2
-    return torch.autograd.grad(loss, cell.weight_hh)[0]
-
-
-def _layers(cell: Elman, x: Tensor, y: Tensor, h0: Tensor) -> tuple[Tensor, ...]:
-    """The gradient of each layer's own weights, in a feedforward net of T layers that start equal."""
-    f = activation_named(cell.activation)
-    weights = [cell.weight_hh.detach().clone().requires_grad_() for _ in x]
-    h, loss = h0, torch.zeros((), dtype=h0.dtype)
-    for p, target, W in zip(cell.project(x).detach(), y, weights, strict=True):
-        h = f.function(p + h @ W.mT + cell.get_parameter("bias_hh").detach())
-        loss = loss + (h - target).square().sum() / 2
-    return torch.autograd.grad(loss, weights)
-
-
 def _log(gradient: Tensor) -> float:
     return float(log_norm(gradient.flatten()))
-
-
-def _apart(found: Tensor, truth: Tensor) -> float:
-    largest = float(truth.abs().max())
-    return float((found - truth).abs().max()) / (largest or 1.0)
 
 
 def say(it: Paths) -> str:
@@ -130,17 +89,12 @@ def say(it: Paths) -> str:
     span = f"from {power(min(flat) / LN10)} to {power(max(flat) / LN10)}"
     return (
         f"{total:,} ways lead from W to the {it.steps} losses, t of them to loss t; their terms are {span} in size "
-        f"and add up to autograd's gradient to {_share(it.difference)}. Unrolled into {it.steps} layers with weights "
-        f"of their own, the sum of the layers' gradients is that of BPTT to {_share(it.tied_difference)}."
+        f"and add up to autograd's gradient to {said(it.difference)}. Unrolled into {it.steps} layers with weights "
+        f"of their own, the sum of the layers' gradients is that of BPTT to {said(it.tied_difference)}."
     )
 
 
-def _share(x: float) -> str:
-    return "the last bit" if x == 0 else f"{x:.1g} of its largest element"
-
-
 def table(it: Paths) -> Table:
-    thinned = sorted({round(1 + i * (it.steps - 1) / (SHOWN - 1)) for i in range(SHOWN)})
     rows = [
         (
             str(t),
@@ -150,7 +104,7 @@ def table(it: Paths) -> Table:
             power(it.log_terms[t - 1][0] / LN10),
             power(it.log_layers[t - 1] / LN10),
         )
-        for t in thinned
+        for t in thinned(it.steps)
     ]
     return Table(("t", "ways", "|dL_t/dW|", "its term k = t", "its term k = 1", "layer t, untied"), rows)
 

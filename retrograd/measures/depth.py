@@ -6,13 +6,13 @@
 
 Each cell is a graph of its own nonlinearities; the layers are joined as they read each other. Products with a gate,
 sums and W count nothing: what an open gate keeps passes unchanged, so the memory of an LSTM or a GRU has an infinite
-skip coefficient.
+skip coefficient. A tap of 4 is one transformation in 4 steps.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from retrograd.cells import GRU, LSTM, Additive, Cell, Elman, ProjectedLSTM
+from retrograd.cells import GRU, LSTM, Additive, Cell, Elman, MultiTap, ProjectedLSTM
 from retrograd.errors import NotMeasured
 from retrograd.measures.feeding import Feed, feeds
 from retrograd.measures.graphs import Edge, GraphDepth, graph_depth, takes_time
@@ -81,9 +81,11 @@ def _cell_graph(cell: Cell | None) -> list[Edge]:
     """The cell's own nonlinearities, from its input x to its output h; nothing where its equation is not known."""
     match cell:
         case Elman(activation=name):
-            return _plain(0 if name == "identity" else 1)
+            return _plain(_counted(name))
+        case MultiTap(activation=name, taps=taps):
+            return _plain(_counted(name), taps)
         case Additive(activation=name):
-            return [Edge("x", "h", 0, 0 if name == "identity" else 1), Edge("h", "h", 1, 0)]
+            return [Edge("x", "h", 0, _counted(name)), Edge("h", "h", 1, 0)]
         case LSTM() | ProjectedLSTM():
             memory = [Edge("c", "c", 1, 0), Edge("c", "h", 0, 1), Edge("o", "h", 0, 0)]
             return [*_gated("ifgo"), *(Edge(gate, "c", 0, 0) for gate in "ifg"), *memory]
@@ -93,8 +95,12 @@ def _cell_graph(cell: Cell | None) -> list[Edge]:
     return []
 
 
-def _plain(transformations: int) -> list[Edge]:
-    return [Edge("x", "h", 0, transformations), Edge("h", "h", 1, transformations)]
+def _counted(activation: str) -> int:
+    return 0 if activation == "identity" else 1
+
+
+def _plain(transformations: int, taps: Iterable[int] = (1,)) -> list[Edge]:
+    return [Edge("x", "h", 0, transformations), *(Edge("h", "h", d, transformations) for d in taps)]
 
 
 def _gated(gates: str) -> list[Edge]:

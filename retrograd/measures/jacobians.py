@@ -23,7 +23,7 @@ from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures.bootstrap import quantile
 from retrograd.measures.products import Product, Products, singular_values
 from retrograd.measures.spacing import from_first
-from retrograd.measures.step_jacobians import AT_ONCE, StepJacobians, Unitwise, steps_of
+from retrograd.measures.step_jacobians import AT_ONCE, ClosedForm, StepJacobians, steps_of
 from retrograd.measures.stretches import stretches
 from retrograd.trace import LayerTrace, Trace
 
@@ -154,7 +154,7 @@ class _Sequence:
 def _gather(gathered: Sequence[_Sequence], piece: StepJacobians, size: int, inside: Tensor) -> None:
     """The steps of a piece, to the sequences that have them, (n, b)."""
     bounds = torch.full(inside.shape, math.nan)
-    if isinstance(piece, Unitwise) and size > DENSE:
+    if isinstance(piece, ClosedForm) and size > DENSE:
         bounds = log_largest(piece)
     for first in range(0, len(piece), CHUNK):
         J = piece.matrices(first, min(first + CHUNK, len(piece)))
@@ -163,14 +163,14 @@ def _gather(gathered: Sequence[_Sequence], piece: StepJacobians, size: int, insi
             gathered[b].add(J[j, b], float(volumes[j, b]), float(bounds[first + j, b]))
 
 
-def log_largest(steps: Unitwise) -> Tensor:
+def log_largest(steps: ClosedForm) -> Tensor:
     """ln sigma_max of each step from above, (n, b), by Lanczos's iteration on J^T J; NaN where that is too slow.
 
     v[i+1] = (J^T J v[i] - alpha[i] v[i] - beta[i] v[i-1]) / beta[i+1]          beta[m] |y_m|: how far off it may be
 
     with y the leading eigenvector of the tridiagonal matrix of alpha and beta, which is the same in a smaller space.
     """
-    shape, S = steps.direct.shape[1:3], steps.direct.shape[0] * steps.direct.shape[-1]
+    *shape, S = steps.shape
     size = steps.scale[..., None]
     v = torch.randn(*shape, S, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     v, before = v / v.norm(dim=-1, keepdim=True), torch.zeros_like(v)

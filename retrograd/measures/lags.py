@@ -1,10 +1,11 @@
 """The gradient of recurrent weights by lag: which step back from its loss it crossed them at.
 
-    piece[l] = sum over losses t of (dL_t / da[t-l]) h[t-l-1]^T          a = W_hh h + b_hh
+    piece[l] = sum over losses t of (dL_t / da[t-l]) r[t-l-1]^T          a = W_hh r + b_hh
     sum over l of piece[l] = dL/dW_hh
 
-Lag 0 is the loss's own step. dL_t/da takes every path there is: what comes to a lower layer by way of an upper one
-counts by the step at which it crosses the lower one's W_hh.
+r is h, or with several taps the h of several earlier steps. Lag 0 is the loss's own step. dL_t/da takes every path
+there is: what comes to a lower layer by way of an upper one counts by the step at which it crosses the lower one's
+W_hh.
 Axes: A losses, L lags, T time, B batch, S state, G blocks of H rows in the weights, N = A B rows.
 """
 
@@ -29,14 +30,14 @@ class Crossings:
 
     layer: LayerTrace
     cell: Cell
-    W: Tensor  # (G*H, H)
+    W: Tensor  # (G*H, R)
     begin: int  # steps on the losses' clock before the layer's first
     ends: Tensor  # (A, B): the step of each loss in each sequence, on that clock
     drawn_from: Tensor | None  # the steps of all losses, where these are a sample of them
     gradients: Tensor  # (A, T+1, B, S): dL_t/ds
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Some lags (L,) at a time, from 0: dL/da at the step so far back (L, N, G*H), and h before it (L, N, H)."""
+        """Some lags (L,) at a time, from 0: dL/da at the step so far back (L, N, G*H), and r before it (L, N, R)."""
         before, ends, longest = self.layer.before, self.ends, int(self.ends.max())
         loss, row = (torch.arange(n, device=ends.device) for n in ends.shape)
         for first in range(0, longest, self._at_once):
@@ -49,9 +50,9 @@ class Crossings:
             if self.layer.live is not None:
                 there &= self.layer.live[k - 1, row]
             _, _, da = self.layer.linear[k - 1, row].pullback(delta)
-            h = self.cell.output(before[k - 1, row])
-            da, h = (torch.where(there[..., None], x, 0.0).flatten(1, 2) for x in (da, h))
-            yield lags, da, h
+            r = self.cell.read(before[k - 1, row])
+            da, r = (torch.where(there[..., None], x, 0.0).flatten(1, 2) for x in (da, r))
+            yield lags, da, r
 
     @property
     def latest(self) -> int:
@@ -103,14 +104,14 @@ def crossings(
 
 
 def gradient_by_lag(trace: Trace, anchors: Sequence[int] | int = 8, *, layer: str | None = None) -> Iterator[Tensor]:
-    """piece[l], (G*H, H), for l = 0, 1, ...: of the lowest layer, or of the one of this name; see `crossings`.
+    """piece[l], (G*H, R), for l = 0, 1, ...: of the lowest layer, or of the one of this name; see `crossings`.
 
     >>> sum(gradient_by_lag(trace, range(1, 201))).allclose(module.weight_hh_l0.grad)
     True
     """
     _, (lowest, *_) = crossings(trace, anchors, layers=None if layer is None else [layer])
-    for _, da, h in lowest:
-        yield from da.transpose(1, 2) @ h
+    for _, da, r in lowest:
+        yield from da.transpose(1, 2) @ r
 
 
 def _times(trace: Trace, length: int, anchors: Sequence[int] | int, seed: int) -> tuple[list[int], Tensor | None]:

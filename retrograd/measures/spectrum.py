@@ -1,9 +1,9 @@
-"""The recurrent weights' eigenvalues and singular values: of W_hh, or of each gate's block of it.
+"""The recurrent weights' eigenvalues and singular values: of W_hh, or of the block of each gate or tap.
 
     W v = w v          radius = max |w|          W = U diag(sigma) V^T          sigma_max = max |W v| / |v|
 
 |w| < 1 decays and > 1 grows, a complex pair turns, a negative real alternates. The radius alone decides neither
-vanishing nor exploding.
+vanishing nor exploding. A tap's block acts once in as many steps as the tap is long, and the taps' add up.
 """
 
 import math
@@ -20,7 +20,7 @@ from retrograd.trace import LayerTrace, Trace
 class BlockSpectrum:
     """Of one square block (H, H)."""
 
-    gate: str  # "h" for a cell without gates, else "i", "f", "g", "o" or "r", "z", "n"
+    gate: str  # "h" for a cell without gates, else "i", "f", "g", "o" or "r", "z", "n"; "tap 1", "tap 4"
     eigenvalues: tuple[tuple[float, float], ...]  # (real, imaginary), the largest modulus first
     radius: float
     singular_values: tuple[float, ...]  # the largest first
@@ -60,8 +60,8 @@ def spectrum(trace: Trace) -> Spectrum:
 
 
 def _of_layer(layer: LayerTrace, cell: Cell) -> LayerSpectrum:
-    squares = [block.double().cpu() for block in cell.recurrent_blocks]
-    return LayerSpectrum(layer.name, layer.kind, tuple(map(_of_block, cell.gates, squares)))
+    blocks = (_of_block(name, block.double().cpu()) for name, block in cell.recurrent_blocks.items())
+    return LayerSpectrum(layer.name, layer.kind, tuple(blocks))
 
 
 def _of_block(gate: str, W: Tensor) -> BlockSpectrum:

@@ -2,10 +2,12 @@
 
     J[t] = ds[t]/ds[t-1]
     J[t] v = D[t] v + sum over gates g of K_g[t] * (W_g v_h)          K_g, D: diagonal
+    J[t] v = [f'(z[t]) * (W_hh r(v)); v without its last H]           of several taps
 
 The second form is that of a cell whose units meet nowhere but in W_hh; its K and D are what `pullback` makes of a
-vector of ones. Every other cell, and one without an equation, has its J row by row from `back`: J^T e_i is row i.
-Axes: n steps, b sequences, k vectors, M parts of the state (h, or h and c), G gates, H hidden, S = M H state.
+vector of ones. The third is a shift register's. Every other cell, and one without an equation, has its J row by row
+from `back`: J^T e_i is row i. Axes: n steps, b sequences, k vectors, M parts of the state (h, or h and c), G gates,
+H hidden, S state, which is M H.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retrograd.cells import GRU, LSTM, Additive, Cell, Elman
+from retrograd.cells import GRU, LSTM, Additive, Cell, Elman, Local, MultiTap
 from retrograd.measures.stretches import Stretches
 from retrograd.trace import LayerTrace
 
@@ -56,10 +58,10 @@ def steps_of(layer: LayerTrace, along: Stretches) -> Iterator[StepJacobians]:
     cell = layer.cell
     for first in range(0, along.steps, AT_ONCE):
         times = along.times(first, min(first + AT_ONCE, along.steps))
-        if cell is not None and type(cell) in UNITWISE and not layer.bridged:
-            yield _unitwise(cell, layer, times, along.sequence)
-        else:
+        if cell is None or layer.bridged or type(cell) not in (*UNITWISE, MultiTap):
             yield ByRows(layer, times, along.sequence)
+        else:
+            yield _closed_form(cell, layer, times, along.sequence)
 
 
 def on_cpu(cell: Cell) -> Cell:
@@ -111,9 +113,34 @@ class ByRows(StepJacobians):
         return torch.stack([found[t][:, b] for t, b in zip(times.tolist(), self.sequence.tolist(), strict=True)])
 
 
+class ClosedForm(StepJacobians):
+    """Without a matrix, in either direction."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """(n, b, S)"""
+
+    @property
+    @abstractmethod
+    def scale(self) -> Tensor:
+        """A size that no element of J exceeds, (n, b)."""
+
+    @abstractmethod
+    def push(self, j: int | slice, v: Tensor) -> Tensor:
+        """J v of the j-th step; of a slice of steps for vectors (n, b, k, S)."""
+
+    @abstractmethod
+    def pull(self, delta: Tensor) -> Tensor:
+        """J^T delta of all steps, for one vector each, (n, b, S)."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
 @dataclass(frozen=True, eq=False)
-class Unitwise(StepJacobians):
-    """The cells in closed form."""
+class Unitwise(ClosedForm):
+    """The cells whose units meet nowhere but in W_hh."""
 
     to_p: Tensor  # K for the input's share p, (M, n, b, G, H)
     to_a: Tensor  # K for the state's share a, (M, n, b, G, H)
@@ -121,8 +148,10 @@ class Unitwise(StepJacobians):
     weight_ih: Tensor  # (G*H, X)
     weight_hh: Tensor  # (G*H, H)
 
-    def __len__(self) -> int:
-        return self.direct.shape[1]
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        M, n, b, _, H = self.direct.shape
+        return n, b, M * H
 
     def matrices(self, first: int, last: int) -> Tensor:
         direct, K = self.direct[:, first:last], self.to_a[:, first:last]
@@ -146,7 +175,6 @@ class Unitwise(StepJacobians):
         return super().log_dets(rest) + f.abs().log().sum(-1)
 
     def push(self, j: int | slice, v: Tensor) -> Tensor:
-        """J v of the j-th step; of a slice of steps for vectors (n, b, k, S)."""
         M, H = self.direct.shape[0], self.direct.shape[-1]
         kept = (self.direct[:, j].unsqueeze(-3) * v.reshape(*v.shape[:-1], M, H)).sum(-2)
         return _joined(kept + _gated(self.to_a[:, j], F.linear(v[..., :H], self.weight_hh)))
@@ -156,13 +184,11 @@ class Unitwise(StepJacobians):
 
     @property
     def scale(self) -> Tensor:
-        """A size that no element of J exceeds, (n, b)."""
         largest = self.to_a.abs().sum((0, 3)).amax(-1) * self.weight_hh.abs().sum(0).amax()
         size = largest + self.direct.abs().amax((0, 3, 4))
         return torch.where(size > 0, size, 1.0)
 
     def pull(self, delta: Tensor) -> Tensor:
-        """J^T delta of all steps, for one vector each, (n, b, S)."""
         M, n, b, _, H = self.direct.shape
         parts = delta.view(n, b, M, 1, H).movedim(2, 0)
         kept = (self.direct * parts).sum(0)
@@ -180,10 +206,57 @@ def _joined(parts: Tensor) -> Tensor:
     return parts.movedim(0, -2).flatten(-2)
 
 
-def _unitwise(cell: Cell, layer: LayerTrace, times: Tensor, sequence: Tensor) -> Unitwise:
+@dataclass(frozen=True, eq=False)
+class Register(ClosedForm):
+    """A cell with several taps."""
+
+    cell: MultiTap
+    steps: Local  # linearised, (n, b, ...)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        n, b, S = self.steps.state.shape
+        return n, b, S
+
+    def matrices(self, first: int, last: int) -> Tensor:
+        slope, H = self._slope[first:last], self.cell.hidden_size
+        J = slope.new_zeros(*slope.shape[:2], self.shape[-1], self.shape[-1])
+        J[..., H:, :].diagonal(dim1=-2, dim2=-1).fill_(1)
+        for d, W in zip(self.cell.taps, self.cell.weight_hh.chunk(len(self.cell.taps), -1), strict=True):
+            J[..., :H, (d - 1) * H : d * H] = slope[..., None] * W
+        return J
+
+    def log_dets(self, J: Tensor) -> Tensor:
+        """But for the sign that of the longest tap's block: all other columns have a 1 of their own."""
+        return super().log_dets(J[..., : self.cell.hidden_size, -self.cell.hidden_size :])
+
+    def push(self, j: int | slice, v: Tensor) -> Tensor:
+        h = self._slope[j].unsqueeze(-2) * F.linear(self.cell.read(v), self.cell.weight_hh)
+        return torch.cat([h, v[..., : v.shape[-1] - self.cell.hidden_size]], -1)
+
+    def push_input(self, j: int, v: Tensor) -> Tensor:
+        h = self._slope[j].unsqueeze(-2) * F.linear(v, self.cell.weight_ih)
+        return F.pad(h, (0, self.shape[-1] - h.shape[-1]))
+
+    @property
+    def scale(self) -> Tensor:
+        return (self._slope.abs().amax(-1) * self.cell.weight_hh.abs().amax()).clamp(min=1)
+
+    def pull(self, delta: Tensor) -> Tensor:
+        return self.steps.pullback(delta)[0]
+
+    @property
+    def _slope(self) -> Tensor:
+        return self.steps.derivatives["h"]
+
+
+def _closed_form(cell: Cell, layer: LayerTrace, times: Tensor, sequence: Tensor) -> ClosedForm:
     x, s = (aligned(values, times - 1, sequence) for values in (layer.inputs, layer.states))
+    cell = on_cpu(cell).requires_grad_(False)
     with torch.no_grad():
-        return unitwise(on_cpu(cell), x, s)
+        if isinstance(cell, MultiTap):
+            return Register(cell, cell.linearize(cell.project(x), s))
+        return unitwise(cell, x, s)
 
 
 def unitwise(cell: Cell, x: Tensor, s: Tensor) -> Unitwise:

@@ -6,7 +6,7 @@ Its caller takes a `Snapshot` before, if the change is to be taken back. A start
 trained model: it discards the training.
 """
 
-from retrograd.errors import UnknownName
+from retrograd.errors import ConfigError, UnknownName
 from retrograd.init import INITS
 from retrograd.remedies.architectures import additive_path, gated_cell, irnn
 from retrograd.remedies.calibration import calibrated
@@ -17,7 +17,7 @@ from retrograd.remedies.patch import Course, Loss, Patch, Plain
 from retrograd.remedies.snapshot import Snapshot
 from retrograd.remedies.starts import DISCARDS, start
 
-__all__ = ["REMEDIES", "Course", "Loss", "Patch", "Plain", "Snapshot", "remedy_named"]
+__all__ = ["REMEDIES", "Course", "Loss", "Patch", "Plain", "Snapshot", "remedy_in", "remedy_named"]
 
 _OTHERS = (
     Patch(
@@ -85,6 +85,15 @@ _OTHERS = (
 )
 
 REMEDIES: dict[str, Patch] = {patch.name: patch for patch in (*map(start, INITS), *_OTHERS)}
+
+
+def remedy_in(text: str) -> tuple[Patch, tuple[float, ...]]:
+    """A remedy and the numbers behind its name: "forget-bias=3", "flossing=16,100". Raises UnknownName, ConfigError."""
+    name, _, numbers = text.partition("=")
+    try:
+        return remedy_named(name), tuple(float(part) for part in numbers.split(",")) if numbers else ()
+    except ValueError:
+        raise ConfigError(f"A remedy takes numbers, as in forget-bias=3; got {text!r}.") from None
 
 
 def remedy_named(name: str) -> Patch:

@@ -123,8 +123,10 @@ def _stack_forward(stack: Stack, watch: Watch) -> Callable[..., Any]:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         states = stack.initial_state(x.shape[1]) if state is None else state
         dropout = stack.dropout if stack.training else 0.0
+        if stack.reverse:
+            x, starts = x.flip(0), None if starts is None else starts.flip(0)
         outputs, last = _through(_layers(stack), x, states, watch, dropout=dropout, starts=starts)
-        return outputs, tuple(last)
+        return outputs.flip(0) if stack.reverse else outputs, tuple(last)
 
     return forward
 

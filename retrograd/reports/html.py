@@ -162,7 +162,7 @@ def _keys(report: Report) -> Iterator[tuple[str, str, str]]:
 
 
 def _shown(grid: Grid) -> Table:
-    return Table(grid.heads, [tuple(map(words.number, row)) for row in grid.rows])
+    return Table(grid.heads, [tuple(map(words.cell, row)) for row in grid.rows])
 
 
 def _horizons(report: Report) -> Table:

@@ -69,7 +69,7 @@ class Grid:
     """Figures by something, such as by the order of a model: a row for each."""
 
     heads: tuple[str, ...]
-    rows: tuple[tuple[float, ...], ...]
+    rows: tuple[tuple[str | float, ...], ...]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from retrograd.reports.report import Grid, Measurement, Report
 from retrograd.reports.sentences import HEADINGS, told
 from retrograd.reports.sparkline import axis, sparkline
 from retrograd.reports.verdicts import Verdict, verdict
-from retrograd.reports.words import conditions, decay, fault_free, interval, number, spread, which_end
+from retrograd.reports.words import cell, conditions, decay, fault_free, interval, number, spread, which_end
 
 NAME = 22  # columns of a line's name
 WIDE = 95  # columns from which a horizon line has room for intervals
@@ -75,7 +75,7 @@ def _title(title: str) -> str:
 
 def _grid(heading: str, grid: Grid) -> Iterator[str]:
     yield heading
-    rows = [grid.heads, *(tuple(map(number, row)) for row in grid.rows)]
+    rows = [grid.heads, *(tuple(map(cell, row)) for row in grid.rows)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  " + "  ".join(cell.rjust(room) for cell, room in zip(row, widths, strict=True))

@@ -22,6 +22,11 @@ def number(x: float) -> str:
     return f"{x:,.0f}" if (x == int(x) or abs(x) >= 1e4) and abs(x) < 1e15 else f"{x:.4g}"
 
 
+def cell(x: str | float) -> str:
+    """A number, or a name as it is."""
+    return x if isinstance(x, str) else number(x)
+
+
 def power(exponent: float) -> str:
     """A power of ten from its exponent: 10⁻³, or as a plain number where that is short."""
     if not math.isfinite(exponent):

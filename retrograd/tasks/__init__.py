@@ -1,20 +1,60 @@
-"""What is learned, and the lag it needs. Every entry of TASKS goes through one battery (tests/tasks)."""
+"""What is learned, and the lag it needs. Every entry of TASKS goes through one battery (tests/tasks).
+
+a text, read in windows with the state carried on     Language      language agreement
+examples drawn afresh, never seen twice               Drawn         recall adding copying temporal-order latch
+a set of examples in three splits                     Collected     digits sentiment tagging translation captioning
+"""
+
+from collections.abc import Callable
 
 from retrograd import config
 from retrograd.errors import UnknownName
+from retrograd.tasks import agreement
+from retrograd.tasks.adding import adding
+from retrograd.tasks.captioning import captioning
+from retrograd.tasks.collected import Collected
+from retrograd.tasks.copying import copying
+from retrograd.tasks.digits import digits
+from retrograd.tasks.drawn import Drawn, Problem
 from retrograd.tasks.language import Language
-from retrograd.tasks.recall import Recall
+from retrograd.tasks.latch import latch
+from retrograd.tasks.recall import recall
+from retrograd.tasks.sentiment import sentiment
+from retrograd.tasks.tagging import tagging
+from retrograd.tasks.temporal_order import temporal_order
 from retrograd.tasks.tokenizers import Tokenizer
+from retrograd.tasks.translation import translation
 
-Task = Language | Recall
-TASKS: dict[str, type[Task]] = {"language": Language, "recall": Recall}
+Task = Language | Drawn | Collected
+Fitted = tuple[Tokenizer | None, Tokenizer | None]  # the tokenizers of a task and of its source, fitted before
+NONE: Fitted = (None, None)
 
 
-def make_task(settings: config.Config, tokenizer: Tokenizer | None = None) -> Task:
-    """The task that the config names, with its data read. Raises UnknownName, DataError.
+def _drawn(problem: Callable[[config.Task], Problem]) -> Callable[[config.Config, Fitted], Task]:
+    return lambda settings, fitted: Drawn(settings, problem(settings.task))
 
-    `tokenizer`: one that was fitted before, instead of fitting one to the training text.
+
+TASKS: dict[str, Callable[[config.Config, Fitted], Task]] = {
+    "language": lambda settings, fitted: Language(settings, fitted[0]),
+    "agreement": lambda settings, fitted: agreement.written(settings, fitted[0]),
+    "recall": _drawn(recall),
+    "adding": _drawn(adding),
+    "copying": _drawn(copying),
+    "temporal-order": _drawn(temporal_order),
+    "latch": _drawn(latch),
+    "digits": lambda settings, fitted: digits(settings),
+    "sentiment": lambda settings, fitted: Collected(settings, sentiment(settings, fitted[0])),
+    "tagging": lambda settings, fitted: Collected(settings, tagging(settings, fitted[0])),
+    "translation": lambda settings, fitted: Collected(settings, translation(settings, fitted), hits=False),
+    "captioning": lambda settings, fitted: Collected(settings, captioning(settings, fitted)),
+}
+
+
+def make_task(settings: config.Config, fitted: Fitted = NONE) -> Task:
+    """The task that the config names, with its data read. Raises UnknownName, ConfigError, DataError.
+
+    `fitted`: tokenizers that were fitted before, instead of fitting them to the training data.
     """
-    if settings.task not in TASKS:
-        raise UnknownName("task", settings.task, TASKS)
-    return TASKS[settings.task](settings, tokenizer)
+    if settings.task.name not in TASKS:
+        raise UnknownName("task", settings.task.name, TASKS)
+    return TASKS[settings.task.name](settings, fitted)

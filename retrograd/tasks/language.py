@@ -2,10 +2,12 @@
 
     J = -1/N sum_t ln P(x[t] | x[<t])      nats per token; perplexity exp(J); bits J / ln 2
 
-Splits are given as files, or made by position: the first 90 % train, the next 5 % validate, the last 5 % test.
+Splits are given as files, or made by position: the first 90 % train, the next 5 % validate, the last 5 % test. A
+text that is generated comes in its splits, and may bring minimal pairs that ask what was learned of it.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,22 +15,37 @@ import torch
 
 from retrograd import config
 from retrograd.errors import DataError
+from retrograd.tasks.pairs import Pair
 from retrograd.tasks.tokenizers import Byte, Tokenizer, Word, level, lines
-from retrograd.tasks.window import Stream, Window, cut, windows_in
+from retrograd.tasks.window import Sizes, Stream, Window, cut, windows_in
 
 VALIDATION_STREAMS = 16  # read side by side while training; the test text is read as one
+
+Split = Sequence[tuple[str, bool]]  # pieces of text, and whether a document begins with each
+Splits = tuple[Split, Split, Split]  # to train, validate and test
 
 
 class Language:
     """A text in three splits. Raises DataError for a text that is missing, unreadable or too short."""
 
-    need: int | None = None  # a text does not say how far back it must be remembered
     hits = False  # accuracy is not the figure of a language model
+    carries = True  # does the state go on from window to window?
+    source_tokenizer = None
+    labels: tuple[str, ...] = ()
 
-    def __init__(self, settings: config.Config, tokenizer: Tokenizer | None = None) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        settings: config.Config,
+        tokenizer: Tokenizer | None = None,
+        *,
+        splits: Splits | None = None,
+        pairs: tuple[Pair, ...] = (),
+        need: int | None = None,
+    ) -> None:
+        """`need`: how far back the text must be remembered, which only one that is generated can say."""
+        self.settings, self.pairs, self.need = settings, pairs, need
         kind = level(settings.data.level)
-        splits = _splits(settings.data, kind)
+        splits = splits or _splits(settings.data, kind)
         self.tokenizer = tokenizer or kind.fit([piece for piece, _ in splits[0]], settings.data.vocabulary)
         self.train, self.valid, self.test = (stream(split, self.tokenizer) for split in splits)
         self.fingerprint = fingerprint(splits)
@@ -42,6 +59,18 @@ class Language:
     @property
     def vocabulary(self) -> int:
         return self.tokenizer.size
+
+    @property
+    def sizes(self) -> Sizes:
+        return Sizes(self.vocabulary, self.vocabulary)
+
+    @property
+    def guess(self) -> float:
+        return math.log(self.vocabulary)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"train": len(self.train), "valid": len(self.valid), "test": len(self.test)}
 
     @property
     def test_tokens(self) -> int:
@@ -58,6 +87,9 @@ class Language:
         while True:
             yield from cut(self.train, batch=t.batch, window=t.window, carry=self.carry, epoch=epoch, first=first)
             epoch, first = epoch + 1, 0
+
+    def groups(self) -> tuple[str, Iterator[tuple[str, Iterator[Window]]]]:
+        return "", iter(())
 
     def validation(self) -> Iterator[Window]:
         window = self.settings.training.window
@@ -88,9 +120,6 @@ class Language:
                     f"The {name} text has {len(split)} {self.unit}s, fewer than the window of {window}. "
                     f"Give more text, your own --valid and --test files, or a smaller --window."
                 )
-
-
-Split = Sequence[tuple[str, bool]]  # pieces of text, and whether a document begins with each
 
 
 def stream(split: Split, tokenizer: Tokenizer) -> Stream:
@@ -154,7 +183,7 @@ def fingerprint(splits: Sequence[Split]) -> str:
     return digest.hexdigest()
 
 
-def _splits(data: config.Data, kind: type[Tokenizer]) -> tuple[Split, Split, Split]:
+def _splits(data: config.Data, kind: type[Tokenizer]) -> Splits:
     if not data.train:
         raise DataError("No text was given. Try: retrograd train notes.txt")
     texts = documents(data.train, data.document_separator, kind)

@@ -4,69 +4,45 @@
     input   symbol   noise            ?
     target                            the symbol
 
-The loss is asked on the last step alone, so its gradient must travel `gap` steps to reach the symbol. Guessing
-costs ln(symbols). After Hochreiter and Schmidhuber (1997), experiment 2.
+task.length is the gap. The loss is asked on the last step alone, so its gradient must travel `gap` steps to reach the
+symbol. Guessing costs ln(symbols). After Hochreiter and Schmidhuber (1997), experiment 2.
 """
 
-import hashlib
-from collections.abc import Iterator
-from itertools import count
+import math
 
 import torch
+from torch import Generator, Tensor
 
 from retrograd import config
-from retrograd.errors import UsageError
-from retrograd.tasks.tokenizers import Tokenizer
-from retrograd.tasks.window import IGNORED, Window
+from retrograd.tasks.drawn import VALIDATED, Problem
+from retrograd.tasks.window import IGNORED, Sizes
 
 NOISE = 8  # distinct distractors
-EPOCH = 100  # steps: examples are drawn afresh, so an epoch is only a unit
-EXAMPLES = 256  # sequences in the validation set, and in the test set
+GAP, SYMBOLS = 50, 8
 
 
-class Recall:
-    hits = True  # accuracy is the figure that says whether it is learned
-    unit = "answer"
-    tokenizer = None
+def recall(settings: config.Task) -> Problem:
+    symbols = settings.symbols or SYMBOLS
 
-    def __init__(self, settings: config.Config, fitted: Tokenizer | None = None) -> None:
-        if settings.data.train:
-            raise UsageError("Delayed recall makes its own examples; leave the text files out, or task=language.")
-        self.settings = settings
-        self.symbols, self.gap = settings.recall.symbols, settings.recall.gap
-        self.need: int | None = self.gap
-        self.vocabulary = self.symbols + NOISE + 1
-        self.fingerprint = hashlib.sha256(f"recall {self.symbols} {self.gap} {NOISE}".encode()).hexdigest()
-
-    @property
-    def test_tokens(self) -> int:
-        return EXAMPLES
-
-    def training(self, start: int = 0) -> Iterator[Window]:
-        """Batches without end, from the `start`-th (from 0) on: those before it are drawn and passed over."""
-        generator = torch.Generator().manual_seed(self.settings.training.seed)
-        for step in count(1):
-            window = self.examples(self.settings.training.batch, generator, epoch=step / EPOCH)
-            if step > start:
-                yield window
-
-    def validation(self) -> Iterator[Window]:
-        yield self.examples(EXAMPLES, torch.Generator().manual_seed(1_000_003))
-
-    def testing(self) -> Iterator[Window]:
-        yield self.examples(EXAMPLES, torch.Generator().manual_seed(2_000_003))
-
-    def probe(self) -> Window:
-        return self.examples(self.settings.measure.sequences, torch.Generator().manual_seed(3_000_017))
-
-    def examples(self, batch: int, generator: torch.Generator, *, epoch: float = 0.0) -> Window:
-        """`batch` sequences of gap + 1 steps."""
-        symbol = torch.randint(self.symbols, (batch,), generator=generator)
-        inputs = torch.randint(self.symbols, self.symbols + NOISE, (self.gap + 1, batch), generator=generator)
+    def draw(batch: int, generator: Generator, gap: int) -> tuple[Tensor, Tensor]:
+        symbol = torch.randint(symbols, (batch,), generator=generator)
+        inputs = torch.randint(symbols, symbols + NOISE, (gap + 1, batch), generator=generator)
         inputs[0] = symbol
-        inputs[-1] = self.symbols + NOISE
+        inputs[-1] = symbols + NOISE
         targets = torch.full_like(inputs, IGNORED)
         targets[-1] = symbol
-        starts = torch.zeros_like(inputs, dtype=torch.bool)
-        starts[0] = True
-        return Window(inputs, targets, starts, epoch)
+        return inputs, targets
+
+    types = symbols + NOISE + 1
+    return Problem(
+        draw,
+        Sizes(types, types),
+        length=settings.length or GAP,
+        need=lambda gap: gap,
+        guess=math.log(symbols),
+        lengths=(10, 20, 50, 100, 200),
+        shortest=1,
+        tested=VALIDATED,
+        counts="gap",
+        version=f"{symbols} {NOISE}",
+    )

@@ -1,12 +1,17 @@
 """A window: T steps of B sequences, the unit that one optimiser step or one evaluation step sees.
 
-inputs  (T, B)  token ids            targets (T, B)  token ids, IGNORED where nothing is asked
-starts  (T, B)  true where sequence b begins anew before step t: its state is zero there; None: nowhere
+inputs   (T, B)  token ids, or (T, B, X) numbers
+targets  (T, B)  token ids, IGNORED where nothing is asked; or numbers, NaN where nothing is asked
+starts   (T, B)  true where sequence b begins anew before step t: its state is zero there; None: nowhere
+lengths  (B,)    steps of each sequence, behind which lies padding; None: all T
+source           what the sequences are made from: sentences (S, B) of token ids, IGNORED before their first token, or
+                 images (B, C, height, width)
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,20 +20,58 @@ IGNORED = -100  # torch's own ignore_index
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """What a model for a task must read and answer."""
+
+    inputs: int  # types of token, or numbers at each step
+    outputs: int  # types that are told apart; 1 where a number is asked
+    numbers: bool = False  # are the inputs numbers?
+    source: int = 0  # types of the source's tokens, or channels of its images; 0: there is none
+    height: int = 0  # of the images, in pixels
+    width: int = 0
+
+    @property
+    def measure(self) -> str:
+        """What the loss is."""
+        return "squared error" if self.outputs == 1 else "nats"
+
+
+@dataclass(frozen=True)
 class Window:
     inputs: Tensor
     targets: Tensor
     starts: Tensor | None
     epoch: float  # passes over the training data at the end of this window
+    source: Tensor | None = None
+    lengths: Tensor | None = None
+
+    @property
+    def asked(self) -> Tensor:
+        """(T, B): where there is something to answer."""
+        return ~self.targets.isnan() if self.targets.is_floating_point() else self.targets != IGNORED
 
     def first(self, sequences: int) -> "Window":
         """The first so many of its sequences."""
-        starts = None if self.starts is None else self.starts[:, :sequences]
-        return Window(self.inputs[:, :sequences], self.targets[:, :sequences], starts, self.epoch)
+        return self.each(lambda name, x: x[:sequences] if batch_first(name, x) else x[:, :sequences])
 
     def to(self, device: torch.device) -> "Window":
-        starts = None if self.starts is None else self.starts.to(device)
-        return Window(self.inputs.to(device), self.targets.to(device), starts, self.epoch)
+        return self.each(lambda name, x: x.to(device))
+
+    def each(self, change: Callable[[str, Tensor], Tensor]) -> "Window":
+        """With each of its tensors changed."""
+        changed: dict[str, Any] = {name: change(name, x) for name, x in self.tensors.items()}
+        return replace(self, **changed)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Its parts by name, those that it has."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: x for name, x in parts.items() if isinstance(x, Tensor)}
+
+
+def batch_first(name: str, x: Tensor) -> bool:
+    """Is the batch the first axis of this part of a window, and not the second?"""
+    return name == "lengths" or (name == "source" and x.dim() > 2)
 
 
 @dataclass(frozen=True)

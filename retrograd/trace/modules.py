@@ -23,7 +23,10 @@ from retrograd.trace.replay import Run
 
 
 def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
-    """Stack.forward: (x (T, B, X), state, starts) -> (outputs (T, B, H), state)."""
+    """Stack.forward: (x (T, B, X), state, starts) -> (outputs (T, B, H), state); in reverse run from the end."""
+
+    def directed(x: Tensor) -> Tensor:
+        return x.flip(0) if stack.reverse else x
 
     def forward(
         x: Tensor, state: Sequence[Tensor] | None = None, starts: Tensor | None = None
@@ -34,8 +37,9 @@ def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
             return [s.to(precise) for s in states]
 
         noise = _noise(stack, x.dtype)
-        outputs, runs = passage.runs(x.to(precise), tuple(state or ()), arranged, noise=noise, starts=starts)
-        return outputs.to(x.dtype, copy=True), passage.hand_out([r.final.to(x.dtype) for r in runs])
+        begins = None if starts is None else directed(starts)
+        outputs, runs = passage.runs(directed(x.to(precise)), tuple(state or ()), arranged, noise=noise, starts=begins)
+        return directed(outputs).to(x.dtype, copy=True), passage.hand_out([r.final.to(x.dtype) for r in runs])
 
     return forward
 

@@ -17,10 +17,21 @@ Arrangement = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # of a caller's st
 
 
 class Passage:
-    """One module during one recording. `cells` gives its layers, in the precision of the record, as at each call."""
+    """One module during one recording. `cells` gives its layers, in the precision of the record, as at each call.
 
-    def __init__(self, name: str, cells: Callable[[], Layers], recording: Recording, dtype: torch.dtype) -> None:
-        self.name, self._cells, self.recording, self.dtype = name, cells, recording, dtype
+    `reverse`: are the steps that its calls give the last of the sequence first?
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cells: Callable[[], Layers],
+        recording: Recording,
+        dtype: torch.dtype,
+        *,
+        reverse: bool = False,
+    ) -> None:
+        self.name, self._cells, self.recording, self.dtype, self.reverse = name, cells, recording, dtype, reverse
         self.following = Following(name, recording)
 
     def runs(
@@ -41,7 +52,7 @@ class Passage:
         recording.outside_autocast(self.name, self.dtype, x.device)
         link = self.following.link(given) if all(len(cells) == 1 for cells in layers) else Link()
         with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
-            self.trajectory = link.trajectory or recording.begin(self.name, _places(layers))
+            self.trajectory = link.trajectory or recording.begin(self.name, _places(layers, reverse=self.reverse))
             starts = recording.forgotten(self.trajectory, x, starts)
             states = self._states(layers, link, given, arranged, batch=x.shape[1])
             runs: list[Run] = []
@@ -75,11 +86,11 @@ class Passage:
         return [cell.initial_state(batch) for cells in layers for cell in cells]
 
 
-def _places(layers: Layers) -> tuple[Place, ...]:
+def _places(layers: Layers, *, reverse: bool) -> tuple[Place, ...]:
     """Of each cell, lowest layer first: what its layer is called within the module, and whether it runs in reverse."""
-    both = ("", False), (".reverse", True)
+    both = ("", reverse), (".reverse", True)
     return tuple(
-        Place(f"l{layer}{end}", reverse) for layer, cells in enumerate(layers) for end, reverse in both[: len(cells)]
+        Place(f"l{layer}{end}", turned) for layer, cells in enumerate(layers) for end, turned in both[: len(cells)]
     )
 
 

@@ -189,7 +189,7 @@ def _own_forward(cell: nn.Module, replayed: dict[nn.Module, Forward]) -> Iterato
 def _stand_in(name: str, module: nn.Module, recording: Recording, dtype: torch.dtype) -> Forward:
     if isinstance(module, Stack):
         cells: Layers = [[_constant(cell, dtype)] for cell in module.layers]
-        return stack_forward(module, Passage(name, lambda: cells, recording, dtype))
+        return stack_forward(module, Passage(name, lambda: cells, recording, dtype, reverse=module.reverse))
     assert isinstance(module, nn.RNNBase | nn.RNNCellBase)
     passage = Passage(name, _Weights(name, module, recording, dtype), recording, dtype)
     return torch_forward(module, passage) if isinstance(module, nn.RNNBase) else cell_forward(module, passage)

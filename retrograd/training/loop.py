@@ -11,6 +11,7 @@ models, tasks or measures. Williams and Peng (1990), with k1 = k2 = the window's
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -32,10 +33,10 @@ State = tuple[Tensor, ...] | None
 
 @dataclass(frozen=True)
 class Loss:
-    """What an objective gives: the tensor to differentiate, and the mean in nats over `tokens` targets."""
+    """What an objective gives: the tensor to differentiate, and the mean over `tokens` targets."""
 
     tensor: Tensor
-    nats: Tensor
+    mean: Tensor
     tokens: int
 
 
@@ -57,7 +58,7 @@ class Step:
     index: int  # 1, 2, ...
     epoch: float
     seconds: float  # since the start
-    loss: float  # nats per token, before the update
+    loss: float  # mean over its targets, before the update
     log_grad_norm: float  # ln of the norm before clipping
     clipped: bool
     lr: float
@@ -84,10 +85,13 @@ def tbptt(
     budget: Budget,
     clip_norm: float = 0.0,
     clip_value: float = 0.0,
+    beside: Callable[[], AbstractContextManager[None]] = nullcontext,
     start: Place = BEGINNING,
 ) -> Iterator[Step]:
     """Train until the budget is used up. A step whose loss or gradient is not finite changes nothing, and the state
     that it leaves, which may hold the same NaN, is not carried on.
+
+    `beside` stands around each forward and backward pass, and leaves the gradients as the optimiser is to have them.
 
     To go on from `start`, give the windows that follow it, and the weights, optimiser and random states of then. The
     schedule multiplies each group's `initial_lr`, which is its `lr` at the first call, as torch's own schedulers do.
@@ -104,13 +108,14 @@ def tbptt(
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * factor
         optimizer.zero_grad()
-        loss, state = objective(window, state)
-        loss.tensor.backward()  # type: ignore[no-untyped-call]
+        with beside():
+            loss, state = objective(window, state)
+            loss.tensor.backward()  # type: ignore[no-untyped-call]
         state = None if state is None else tuple(s.detach() for s in state)
         gradients = [p.grad for p in parameters if p.grad is not None]
         clip = clip_(gradients, norm=clip_norm, value=clip_value)
-        nats = float(loss.nats)
-        finite = math.isfinite(nats) and clip.finite
+        mean = float(loss.mean)
+        finite = math.isfinite(mean) and clip.finite
         if finite:
             optimizer.step()
         else:
@@ -120,7 +125,7 @@ def tbptt(
             index=at.step,
             epoch=at.epoch,
             seconds=at.seconds,
-            loss=nats,
+            loss=mean,
             log_grad_norm=clip.log_norm,
             clipped=clip.clipped,
             lr=rates[0] * factor,

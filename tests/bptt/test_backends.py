@@ -17,6 +17,8 @@ FASTEST = {
     "gru": "fused",
     "lstm": "fused",
     "additive": "fused",
+    "multi-tap": "manual",
+    "multi-tap-relu": "manual",
 }
 FITS = [(form, b) for form in FORMS for b in BACKENDS if b != "fused" or FASTEST[form] == "fused"]
 
@@ -130,7 +132,7 @@ def test_a_cell_without_closed_form_runs_on_the_reference_alone():
         choose(cell, "manual")
 
 
-@pytest.mark.parametrize("form", ["elman-sigmoid", "elman-identity"])
+@pytest.mark.parametrize("form", ["elman-sigmoid", "elman-identity", "multi-tap"])
 def test_a_backend_that_does_not_fit_is_refused_with_the_reason(form):
     with pytest.raises(UsageError, match=r"'fused' does not fit: torch has a kernel.*Try 'manual' or 'auto'"):
         choose(cell_of(form), "fused")

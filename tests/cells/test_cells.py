@@ -37,10 +37,11 @@ class TestEveryCell:
         cell = cell_of(form, dtype=torch.float32)
         G = len(cell.gates)
         shapes = {name: tuple(p.shape) for name, p in cell.named_parameters()}
-        every = {"weight_ih": (G * H, X), "weight_hh": (G * H, H), "bias_ih": (G * H,), "bias_hh": (G * H,)}
+        taps = getattr(cell, "taps", (1,))
+        every = {"weight_ih": (G * H, X), "weight_hh": (G * H, len(taps) * H), "bias_ih": (G * H,), "bias_hh": (G * H,)}
         recurrent = cell.weight_hh is not None
         assert shapes == {k: v for k, v in every.items() if recurrent or k.endswith("_ih")}
-        assert cell.state_size == (2 * H if cell.has_memory else H)
+        assert cell.state_size == (2 * H if cell.has_memory else max(taps) * H)
         for dtype in (torch.float32, torch.float64):
             s = cell.to(dtype).initial_state(B)
             assert s.shape == (B, cell.state_size)
@@ -52,6 +53,23 @@ class TestEveryCell:
         cell = cell_of(form)
         s = torch.arange(float(cell.state_size)).expand(2, 3, -1)
         assert torch.equal(cell.output(s), s[..., :H])
+
+    def test_w_hh_acts_on_what_the_cell_reads_of_its_state(self, form):
+        cell = cell_of(form)
+        if cell.weight_hh is None:
+            return
+        x, s = point(cell)
+        delta = torch.randn(B, cell.state_size, dtype=s.dtype)
+        (expected,) = torch.autograd.grad(cell.step(x[0], s), cell.weight_hh, delta)
+        with torch.no_grad():
+            _, _, da = cell.linearize(cell.project(x[0]), s).pullback(delta)
+            torch.testing.assert_close(da.T @ cell.read(s), expected, **EXACT)
+
+    def test_the_recurrent_blocks_are_square_and_are_all_of_w_hh(self, form):
+        cell = cell_of(form)
+        blocks = cell.recurrent_blocks
+        assert all(W.shape == (H, H) and not W.requires_grad for W in blocks.values())
+        assert sum(W.numel() for W in blocks.values()) == (0 if cell.weight_hh is None else cell.weight_hh.numel())
 
     def test_project_takes_all_steps_at_once(self, form):
         cell = cell_of(form)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from retrograd.cells import GRU, LSTM, Additive, Elman, ProjectedLSTM, from_torch, to_state_dict, to_torch
+from retrograd.cells import GRU, LSTM, Additive, Elman, MultiTap, ProjectedLSTM, from_torch, to_state_dict, to_torch
 from retrograd.errors import NotMeasured, UsageError
 from tests.oracles import autograd_jacobian
 
@@ -91,6 +91,7 @@ def test_state_dict_has_torchs_names_in_torchs_order():
         ([Elman(X, H, activation="sigmoid")], "no module for Elman.*sigmoid"),
         ([Elman(X, H, activation="identity")], "no module for Elman.*identity"),
         ([Additive(X, H)], "no module for Additive"),
+        ([MultiTap(X, H, taps=(1,))], r"no module for MultiTap\(3, 5, taps=\(1,\)"),
         ([GRU(X, H), LSTM(H, H)], "one kind"),
         ([GRU(X, H), GRU(H, 7)], "one kind"),
         ([GRU(X, H), GRU(7, H)], "must take 5 inputs"),

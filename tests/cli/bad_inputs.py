@@ -41,7 +41,7 @@ MODEL, TRAINING, NUMBERS, SUMS = (
 other_sizes = swap("*/config.toml", "hidden = 16", "hidden = 17")
 other_cell = swap("*/config.toml", "lstm", "gru")
 foreign_key = swap("*/config.toml", "hidden =", "hiden =")
-no_vocabulary = forged(NUMBERS, numbers(vocabulary="many"))
+no_sizes = forged(NUMBERS, numbers(sizes="many"))
 one_type_more = forged("*/tokenizer.json", swapped('["<unk>", ', '["<unk>", "Z", '))
 other_level = forged("*/tokenizer.json", swapped('"char"', '"chars"'))
 no_place = forged(NUMBERS, numbers(at=None))
@@ -279,7 +279,7 @@ TABLE = [
     ("checkpoint.json without a place", no_place, RESUME, 2, "cannot be gone on from"),
     ("checkpoint.json of a foreign place", foreign_place, RESUME, 2, "cannot be gone on from"),
     ("checkpoint.json of another vocabulary", forged(NUMBERS, numbers(vocabulary=3)), "generate run", 2, "do not fit"),
-    ("checkpoint.json without a vocabulary", no_vocabulary, "generate run", 2, "how large its vocabulary is"),
+    ("checkpoint.json without sizes", no_sizes, "generate run", 2, "what its model reads"),
     ("SHA256SUMS cut", cut(SUMS), "generate run", 2, "was cut or altered"),
     ("SHA256SUMS gone", gone(SUMS), "generate run", 2, "cannot be verified"),
     ("SHA256SUMS gone", gone(SUMS), RESUME, 2, "cannot be verified"),

@@ -16,6 +16,8 @@ FAST = {
     "depth": ["--layers", "5", "--width", "8"],
     "optimizers": [],
     "paths": [],
+    "tied": [],
+    "taps": ["--taps", "1 2,3", "--size", "8", "--steps", "20"],
     "forgetting": ["--cells", "rnn lstm:forget_bias=3", "--size", "8", "--steps", "12"],
 }
 
@@ -101,6 +103,13 @@ def test_the_page_and_the_pictures_are_written_beside_what_is_printed(explore, t
         ("optimizers --momentum 1", "under 1"),
         ("paths --steps 0", "Steps must be"),
         ("paths --activation tahn", "nearest is 'tanh'"),
+        ("tied --rate 0", "rate must be a positive number, got 0"),
+        ("tied --updates 0", "Updates must be"),
+        ("tied --start ortogonal", "nearest is 'orthogonal'"),
+        ("taps --taps 1,x", "--taps takes sets of whole numbers, such as '1 4 1,4'; got '1,x'"),
+        ("taps --taps 0", "different whole numbers of steps from 1"),
+        ("taps --taps 400 --size 64", "at most 4,096, got 400 times 64"),
+        ("taps --start identity --taps 1,4", "of 2 taps, which would grow"),
         ("forgetting --cells lstn", "nearest is 'lstm'"),
         ("forgetting --steps 2", "Steps must be a whole number from 8"),
         ("derivatives --png there/there.txt", "is there already"),

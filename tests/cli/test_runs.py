@@ -90,7 +90,7 @@ def test_every_verb_gives_one_object_with_json(here, trained):
     verbs = [["list"], ["show", run], ["compare", LONG, "other"], ["verify", run], ["rm", "other", "--yes"]]
     shown = {arguments[0]: json.loads(call(*arguments, "--json").stdout) for arguments in verbs}
     assert {entry["name"] for entry in shown["list"]["runs"]} == {LONG, "other", "bad"}
-    assert shown["show"]["figures"]["test nats"] == pytest.approx(trained.test.nats)
+    assert shown["show"]["figures"]["test nats"] == pytest.approx(trained.test.loss)
     assert shown["compare"]["settings"]["training.seed"] == [1, 2]
     assert shown["verify"]["runs"][0]["whole"] is True
     assert shown["rm"]["removed"] == [str(here / "runs" / "other")]

@@ -32,7 +32,7 @@ def broken(monkeypatch, plan):
     from retrograd.experiments import training as module
 
     real = module.objective
-    epochs = [window.epoch for window in islice(make_task(plan, None).training(), 60)]
+    epochs = [window.epoch for window in islice(make_task(plan).training(), 60)]
 
     def breaking(run: Run, steps: range, *, returns: int = 1) -> None:
         places = {epochs[step - 1] for step in steps}
@@ -43,7 +43,7 @@ def broken(monkeypatch, plan):
             def computed(window, state):
                 loss, state = objective(window, state)
                 if window.epoch in places and len(pointed(run.checkpoints).returns) < returns:
-                    loss = Loss(loss.tensor * float("nan"), loss.nats * float("nan"), loss.tokens)
+                    loss = Loss(loss.tensor * float("nan"), loss.mean * float("nan"), loss.tokens)
                 return loss, state
 
             return computed
@@ -132,7 +132,7 @@ def test_the_last_steps_may_be_skipped_and_the_best_is_still_saved(plan, tmp_pat
     done = train(changed(plan, training={"validate_every": 7}), out=tmp_path / "run")
     best = checkpoint.find(done.run.checkpoints)
     assert done.report.figures["validation nats"] == pointed(done.run.checkpoints).nats
-    assert best.info["validation"]["nats"] == done.best
+    assert best.info["validation"]["loss"] == done.best
     assert best.step == 60
 
 
@@ -146,7 +146,7 @@ def test_a_loss_on_the_test_text_that_is_not_finite_is_a_failure(plan, tmp_path,
     from retrograd.experiments import training as module
 
     real = module.evaluate
-    monkeypatch.setattr(module, "evaluate", lambda *a: replace(real(*a), nats=float("nan")))
+    monkeypatch.setattr(module, "evaluate", lambda *a: replace(real(*a), loss=float("nan")))
     with pytest.raises(NonFinite, match="is nan on the test data"):
         train(plan, out=tmp_path / "run")
     assert Run(tmp_path / "run").status() == "failed"
@@ -155,7 +155,7 @@ def test_a_loss_on_the_test_text_that_is_not_finite_is_a_failure(plan, tmp_path,
 
 def test_weights_that_compute_nan_on_the_validation_text_are_no_ground_to_go_back_to(plan, tmp_path, monkeypatch):
     real = keeping.evaluate
-    monkeypatch.setattr(keeping, "evaluate", lambda *a: replace(real(*a), nats=float("nan")))
+    monkeypatch.setattr(keeping, "evaluate", lambda *a: replace(real(*a), loss=float("nan")))
     run = killed(plan, tmp_path / "run", 35)
     assert pointed(run.checkpoints).grounds == ["step-000000"]
     assert pointed(run.checkpoints).last == "step-000030"

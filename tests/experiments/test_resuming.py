@@ -18,7 +18,7 @@ from retrograd.training import checkpoint
 from retrograd.training.optimizers import OPTIMIZERS
 from tests.experiments.test_training import EXPLODING, changed
 
-RECALL = {"task": "recall", "recall": {"gap": 4, "symbols": 3}, "data": {"train": ()}}
+RECALL = {"task": {"name": "recall", "length": 4, "symbols": 3}, "data": {"train": ()}}
 KINDS = [
     *({"model": {"cell": cell, "layers": 2, "dropout": 0.3}} for cell in CELLS),
     *({"training": {"optimizer": name, "lr": 0.001}} for name in OPTIMIZERS),
@@ -185,7 +185,7 @@ def test_a_run_that_lost_patience_ends_there_and_goes_on_for_a_larger_budget(sma
 
 def test_a_stop_while_the_best_weights_are_tested_measures_those_and_says_so(small, tmp_path, monkeypatch):
     worse, real = iter(range(1, 100)), keeping.evaluate
-    monkeypatch.setattr(keeping, "evaluate", lambda *a: replace(real(*a), nats=float(next(worse))))
+    monkeypatch.setattr(keeping, "evaluate", lambda *a: replace(real(*a), loss=float(next(worse))))
     settings = changed(small, training={"validate_every": 5}, measure={"every": 0})
     shown = []
     for event in training(settings, out=tmp_path / "run", stop=lambda: Evaluating in map(type, shown)):
@@ -206,7 +206,7 @@ def test_what_was_saved_before_it_was_validated_can_be_the_best(small, tmp_path,
     for other in (resumed, train(settings, out=tmp_path / "clock")):
         best = checkpoint.find(other.run.checkpoints)
         assert (other.best, other.test, best.step) == (whole.best, whole.test, 30)
-        assert other.report.figures["validation nats"] == best.info["validation"]["nats"]
+        assert other.report.figures["validation nats"] == best.info["validation"]["loss"]
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,11 @@ def changed(settings: config.Config, **sections: dict) -> config.Config:
 def test_a_run_learns_and_says_what_it_measured(trained, small):
     assert trained.status == trained.run.status() == "finished"
     assert trained.steps == 30
-    assert trained.test.nats < math.log(make_task(small).vocabulary)
+    assert trained.test.loss < math.log(make_task(small).sizes.outputs)
     assert trained.test.tokens == len(make_task(small).test)
     assert set(trained.report.measurements) == {"start", "end"}
-    assert trained.report.figures["perplexity"] == pytest.approx(math.exp(trained.test.nats))
-    assert trained.report.figures["bits per character"] == pytest.approx(trained.test.nats / math.log(2))
+    assert trained.report.figures["perplexity"] == pytest.approx(math.exp(trained.test.loss))
+    assert trained.report.figures["bits per character"] == pytest.approx(trained.test.loss / math.log(2))
 
 
 def test_the_folder_holds_all_that_was_promised_and_no_pickle(trained):
@@ -109,7 +109,7 @@ def test_weights_are_there_from_the_start(small, tmp_path):
 def test_the_plan_comes_first_and_names_the_horizon_beside_the_window(small, tmp_path):
     planned = next(iter(training(small, out=tmp_path / "run")))
     assert isinstance(planned, Planned)
-    assert planned.first_loss == pytest.approx(math.log(planned.vocabulary))
+    assert planned.guess == pytest.approx(math.log(planned.sizes.outputs))
     assert planned.need == 16
     assert not planned.need_is_known
     assert planned.start.horizon.steps > 0
@@ -161,7 +161,7 @@ def test_the_exploding_start_goes_nan_comes_back_and_finishes(small, tmp_path):
     assert "back to step 0 with a learning rate of 0.25, clipped at 1 (return 1 of at most 5)" in note
     result = events[-1]
     assert (result.status, result.steps) == ("finished", 60)
-    assert math.isfinite(result.test.nats)
+    assert math.isfinite(result.test.loss)
     names = [event["event"] for event in result.run.events()]
     assert names[:5] == ["started", "skipped", "skipped", "skipped", "went back"]
     assert names[-1] == "finished"
@@ -206,8 +206,7 @@ def test_no_gradient_crosses_a_documents_end_where_the_state_is_reset(small, tmp
 
 def test_delayed_recall_runs_through_the_same_trainer(tmp_path):
     values = {
-        "task": "recall",
-        "recall": {"gap": 6, "symbols": 3},
+        "task": {"name": "recall", "length": 6, "symbols": 3},
         "model": {"hidden": 32, "init": "forget_bias=2"},
         "training": {"steps": 200, "lr": 0.01, "schedule": "constant"},
     }

@@ -13,6 +13,7 @@ from retrograd.errors import DataError
 from retrograd.experiments import weights
 from retrograd.experiments.build import build, load
 from retrograd.experiments.training import resume, train, training
+from retrograd.tasks.window import Sizes
 from retrograd.training import checkpoint
 from tests.experiments.test_resuming import killed
 from tests.experiments.test_training import changed
@@ -35,7 +36,7 @@ class Theirs(nn.Module):
 
 def ours(**model):
     settings = {"model": {"hidden": 16, "embedding": 8, "layers": 2, "dropout": 0.0, "cell": "lstm", **model}}
-    return build(config.make(settings), V).eval()
+    return build(config.make(settings), Sizes(V, V)).eval()
 
 
 @pytest.mark.parametrize(("kind", "cell"), [(nn.RNN, "elman"), (nn.GRU, "gru"), (nn.LSTM, "lstm")])
@@ -168,7 +169,7 @@ def test_what_is_missing_or_is_no_plain_number_is_named(tmp_path, tensors, sente
 
 
 def test_a_run_goes_on_without_the_weights_that_it_began_with(small, tmp_path):
-    recall = {"task": "recall", "recall": {"gap": 4, "symbols": 3}, "data": {"train": ()}}
+    recall = {"task": {"name": "recall", "length": 4, "symbols": 3}, "data": {"train": ()}}
     first = train(changed(changed(small, **recall), training={"steps": 2}), out=tmp_path / "first").run
     file = tmp_path / "w.safetensors"
     file.write_bytes((checkpoint.find(first.checkpoints).path / checkpoint.WEIGHTS).read_bytes())

@@ -18,7 +18,11 @@ from retrograd.explore import EXPLORATIONS, as_json, write
 from retrograd.explore.files import contents
 from retrograd.reports.plots.colours import LIGHT
 
-SMALL = {"forgetting": {"cells": ["rnn", "lstm"], "size": 8, "steps": 20}, "depth": {"layers": 6, "width": 8}}
+SMALL = {
+    "forgetting": {"cells": ["rnn", "lstm"], "size": 8, "steps": 20},
+    "depth": {"layers": 6, "width": 8},
+    "taps": {"size": 8, "steps": 20},
+}
 ODD = [
     ("scalar", {"weights": [-2.0, 1e300], "steps": 9}),
     ("scalar", {"weights": [1.0], "activations": ["relu"], "inputs": [-1.0], "steps": 2}),
@@ -37,6 +41,14 @@ ODD = [
     ("paths", {"steps": 1, "activation": "relu"}),
     ("paths", {"steps": 60, "size": 2, "activation": "relu"}),
     ("paths", {"steps": 30, "start": "normal=1e50", "activation": "identity"}),
+    ("tied", {"steps": 1, "activation": "relu"}),
+    ("tied", {"steps": 60, "size": 2, "updates": 1, "activation": "relu"}),
+    ("tied", {"rate": 1e200, "updates": 3, "activation": "identity"}),
+    ("tied", {"start": "normal=1e50", "activation": "identity"}),
+    ("tied", {"start": "normal=0", "updates": 2}),
+    ("taps", {"sets": [(8,)], "size": 1, "steps": 8}),
+    ("taps", {"sets": [(1,), (2, 3)], "size": 3, "steps": 40, "start": "normal=0"}),
+    ("taps", {"sets": [(1, 2)], "size": 3, "steps": 40, "start": "normal=1e50", "activation": "identity"}),
     ("forgetting", {"cells": ["additive", "rnn:normal=0"], "size": 1, "steps": 8}),
     ("forgetting", {"cells": ["elman:normal=1e200", "irnn"], "size": 3, "steps": 8}),
 ]
@@ -146,6 +158,9 @@ DRAWN = [
     ("optimizers", {"quadratic": (1e3, 0.0, 1e-3), "start": (1e-4, 50.0), "rate": 1e-4}),
     ("depth", {"layers": 120, "width": 4}),
     ("paths", {"steps": 40, "size": 3}),
+    ("tied", {"steps": 60, "size": 3, "updates": 12}),
+    ("tied", {"steps": 2, "start": "normal=2", "activation": "relu"}),
+    ("taps", {"sets": [(d, 2 * d) for d in range(1, 12)], "size": 4, "steps": 300}),
     ("forgetting", {"cells": ["rnn:normal=0.01", "lstm:chrono=20", "additive"], "size": 6, "steps": 200}),
 ]
 

@@ -8,7 +8,7 @@ import torch
 from retrograd.cells import Elman
 from retrograd.errors import ConfigError, UnknownName
 from retrograd.explore import paths
-from retrograd.explore.paths import INPUTS
+from retrograd.explore.small_net import INPUTS, apart
 from retrograd.init import initialise_
 
 T, H = 6, 4
@@ -59,10 +59,8 @@ def test_t_ways_lead_to_loss_t():
 
 
 def test_the_differences_are_shares_that_show_a_wrong_sum():
-    from retrograd.explore.paths import _apart
-
-    assert _apart(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])) == 0.5
-    assert math.isnan(_apart(torch.tensor([math.nan]), torch.tensor([1.0])))
+    assert apart(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])) == 0.5
+    assert math.isnan(apart(torch.tensor([math.nan]), torch.tensor([1.0])))
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 61}, {"size": 0}, {"seed": -1}])

@@ -56,7 +56,7 @@ def test_an_elman_cells_change_is_that_of_the_activation_and_of_the_weights(form
     assert got.factor == pytest.approx(math.exp(fmean(total)), rel=1e-9)
 
 
-@pytest.mark.parametrize("form", ["gru", "lstm", "additive"])
+@pytest.mark.parametrize("form", ["gru", "lstm", "additive", "multi-tap", "multi-tap-relu"])
 def test_the_shares_of_the_paths_are_those_of_explicit_jacobians(form):
     cell = cell_of(form)
     x, _ = point(cell)

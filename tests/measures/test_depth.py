@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from retrograd.bptt.stack import Stack
-from retrograd.cells import Additive, Elman
+from retrograd.cells import Additive, Elman, MultiTap
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures.depth import depth
 from retrograd.measures.graphs import Edge, graph_depth
@@ -154,6 +154,8 @@ CELLS = {  # recurrent, feedforward, skip
     "gru": (2, 2, math.inf),  # h -> r -> n and x -> r -> n; z keeps h
     "lstm": (2, 2, math.inf),  # h -> gate, c -> tanh; f keeps c
     "additive": (0, 1, math.inf),
+    "multi-tap": (1, 1, 4),  # the longest way takes the tap 1 each time, the shortest the tap 4
+    "multi-tap-relu": (1 / 2, 1, 3),
 }
 
 
@@ -169,6 +171,16 @@ def test_each_cell_is_a_graph_of_its_own_nonlinearities(form):
 def test_a_sum_of_what_each_input_adds_has_no_more_depth_than_what_is_added():
     it = of(Stack([Additive(X, H, activation="identity"), Additive(H, H, activation="relu")]))
     assert (it.recurrent, it.feedforward, it.skip) == (0, 1, math.inf)
+
+
+@pytest.mark.parametrize("taps", [(1,), (4,), (3, 5), (2, 4, 16)])
+def test_a_tap_is_one_transformation_in_as_many_steps_as_it_is_long(taps):
+    it = of(Stack([MultiTap(X, H, taps=taps)]))
+    assert (it.recurrent, it.feedforward, it.skip) == (1 / min(taps), 1, max(taps))
+    it = of(Stack([MultiTap(X, H, taps=taps), Elman(H, H)]))  # what goes through the upper layer takes no time below
+    assert (it.recurrent, it.feedforward, it.skip) == (1, 2, max(taps))
+    it = of(Stack([MultiTap(X, H, taps=taps, activation="identity")]))
+    assert (it.recurrent, it.feedforward, it.skip) == (0, 0, math.inf)
 
 
 @pytest.mark.parametrize(("kind", "each", "through"), [(nn.RNN, 1, 1), (nn.GRU, 2, 2), (nn.LSTM, 2, 2)])

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from retrograd.bptt.stack import Stack
-from retrograd.cells import CELLS, GRU, Additive, Elman
+from retrograd.cells import CELLS, GRU, Additive, Elman, MultiTap
 from retrograd.errors import UsageError
 from retrograd.init import initialise_
 from retrograd.measures.jacobians import jacobians, log_largest
@@ -24,6 +24,10 @@ from tests.measures.subjects import B, H, T, X, blind, textbook, traced, without
 from tests.oracles import trajectory
 
 LARGE = 70  # beyond which the largest singular value of a step is found by iteration
+
+
+def several_taps(inputs, size):
+    return Stack([MultiTap(inputs, size, taps=(1, 3))])
 
 
 def true_jacobians(form, cell, x, s):
@@ -107,7 +111,7 @@ def test_elmans_bound_is_gamma_times_the_largest_singular_value_to_the_power_of_
 
 
 @pytest.mark.parametrize("init", ["default", "orthogonal"])
-@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM, several_taps])
 def test_by_iteration_the_largest_is_what_it_is_and_never_less(kind, init):
     """With orthogonal weights and a tanh near its middle it is one of many nearly equal ones."""
     module = kind(X, LARGE).double()
@@ -124,7 +128,7 @@ def test_by_iteration_the_largest_is_what_it_is_and_never_less(kind, init):
         assert truth - 1e-12 <= x <= truth + 1e-5
 
 
-@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM, several_taps])
 def test_the_iteration_settles_at_every_step_of_a_default_net(kind):
     layer = traced(kind(X, LARGE)).layers[0]
     (piece,) = steps_of(layer, stretches(layer))
@@ -211,7 +215,7 @@ def test_padding_and_new_documents_are_no_steps():
     assert it.smallest[0] > 0
 
 
-@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM, several_taps])
 def test_by_the_pullback_or_in_closed_form_it_is_the_same(kind):
     trace = traced(kind(X, H).double())
     (closed,), (rows,) = jacobians(trace).layers, jacobians(blind(trace)).layers

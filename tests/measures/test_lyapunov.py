@@ -5,13 +5,14 @@ import math
 from dataclasses import asdict
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from retrograd.bptt.stack import Stack
-from retrograd.cells import GRU, LSTM, Additive, Elman, from_torch
+from retrograd.cells import GRU, LSTM, Additive, Elman, MultiTap, from_torch
 from retrograd.errors import UsageError
 from retrograd.init import initialise_
 from retrograd.measures.lyapunov import _pushes, lyapunov
@@ -66,6 +67,28 @@ def test_an_orthogonal_net_neither_grows_nor_shrinks():
 def test_an_additive_net_is_the_identity_through_time():
     (it,) = lyapunov(traced(Stack([Additive(X, H)]))).layers
     assert it.exponents == pytest.approx([0.0] * H, abs=1e-12)
+
+
+def test_of_several_linear_taps_they_are_the_roots_of_the_characteristic_polynomial():
+    """r^3 = 0.6 r^2 + 0.2: one real root and a pair, of whose two moduli the mean over time is the same."""
+    cell = MultiTap(X, 1, taps=(1, 3), activation="identity").double()
+    with torch.no_grad():
+        cell.weight_hh.copy_(torch.tensor([[0.6, 0.2]], dtype=torch.float64))
+    (it,) = lyapunov(traced(Stack([cell]), 2000)).layers
+    roots = sorted(np.log(np.abs(np.roots([1, -0.6, 0, -0.2]))), reverse=True)
+    assert it.exponents[0] == pytest.approx(roots[0], rel=1e-9)
+    assert it.exponents == pytest.approx(roots, abs=1e-3)
+    assert it.complete
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_stack_with_several_taps_has_the_exponents_of_its_layers_and_their_sum(order):
+    taps, gru = (lambda n: MultiTap(n, H, taps=(1, 3))), (lambda n: GRU(n, H))
+    below, above = (taps, gru)[::order]
+    it = lyapunov(traced(Stack([below(X), above(H)]).double()), first=99, transient=0)
+    (stack,) = it.stacks
+    assert stack.size == 3 * H + H
+    assert sum(stack.exponents) == pytest.approx(sum(sum(x.exponents) for x in it.layers), rel=1e-9)
 
 
 def test_a_single_tanh_unit_has_the_mean_of_ln_of_its_slope():

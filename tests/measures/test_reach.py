@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from retrograd.bptt.stack import Stack
-from retrograd.cells import Elman
+from retrograd.cells import Elman, MultiTap
 from retrograd.errors import ShapeError, UsageError
 from retrograd.measures import reach
 from retrograd.numerics import log_norm
@@ -41,6 +41,25 @@ def test_far_below_the_smallest_float32_the_logarithm_is_exact():
     got = reach(record(stack, lambda m: m(x.double())[0][..., 0]), anchors=[900], longest=900)
     truth = torch.arange(901).double()[:, None] * math.log(0.5)
     torch.testing.assert_close(got.log_norms[0], truth.expand(-1, B), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("taps", [(1,), (4,), (1, 4), (3, 7)])
+def test_through_taps_a_gradient_falls_once_in_as_many_steps_as_each_is_long(taps):
+    """A single linear unit: of the companion matrix's power the row of h, and of one tap alone a staircase."""
+    cell, w = MultiTap(1, 1, taps=taps, activation="identity").double(), 0.7 / len(taps)
+    nn.init.constant_(cell.weight_hh, w)
+    x = torch.randn(60, B, 1).double()
+    got = reach(record(Stack([cell]), lambda m: m(x)[0][..., 0]), anchors=[60], longest=60)
+    companion = torch.diag(torch.ones(max(taps) - 1, dtype=torch.float64), -1)
+    for d in taps:
+        companion[0, d - 1] = w
+    for l in range(61):
+        truth = torch.linalg.matrix_power(companion, l)[0].norm().log()  # the loss is on h, the first of the state
+        torch.testing.assert_close(got.log_norms[0, l], truth.expand(B), rtol=1e-10, atol=1e-12)
+    if len(taps) == 1:
+        times = torch.tensor([-(-l // taps[0]) for l in range(61)], dtype=torch.float64)
+        torch.testing.assert_close(got.log_norms[0, :, 0], times * math.log(w), rtol=1e-10, atol=1e-12)
+    assert not got.has_memory
 
 
 def test_an_impossible_path_is_minus_infinity():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from retrograd.bptt.stack import Stack
-from retrograd.cells import CELLS, LSTM, Additive, Elman, to_torch
+from retrograd.cells import CELLS, LSTM, Additive, Elman, MultiTap, to_torch
 from retrograd.init import initialise_
 from retrograd.measures import spectrum
 from retrograd.trace import record
@@ -82,6 +82,14 @@ def test_each_gates_block_is_its_own_rows_of_the_weights(kind, gates):
     assert (layer.layer, layer.cell) == ("stack.l0", type(cell).__name__)
     assert [block.gate for block in layer.blocks] == list(gates)
     assert [block.radius for block in layer.blocks] == [1.0, 2.0, 3.0, 4.0][: len(gates)]
+
+
+def test_each_taps_block_is_its_own_columns_of_the_weights():
+    cell = MultiTap(X, H, taps=(1, 4)).double()
+    with torch.no_grad():
+        cell.weight_hh[:, :H], cell.weight_hh[:, H:] = torch.eye(H), -0.5 * torch.eye(H)
+    (layer,) = of(Stack([cell]))
+    assert [(block.gate, block.eigenvalues[0]) for block in layer.blocks] == [("tap 1", (1, 0)), ("tap 4", (-0.5, 0))]
 
 
 def test_torchs_lstm_and_ours_with_the_same_weights_agree():

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from retrograd.bptt.stack import Stack
-from retrograd.cells import GRU, LSTM, Additive, Elman
+from retrograd.cells import GRU, LSTM, Additive, Elman, MultiTap
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures.lags import gradient_by_lag
 from retrograd.measures.window import WindowAdequacy, window
@@ -335,6 +335,18 @@ def test_a_layer_that_no_loss_reaches_has_zeros_and_nothing_to_compare():
     got = window(record(Stack([Elman(X, H)]), lambda m: squares(m(x, None, starts)[0])))
     assert set(got.layers[0].log_norms) == {-math.inf}
     assert got.smallest is None
+
+
+def test_the_pieces_of_several_taps_are_all_of_autograds_gradient():
+    stack, x = Stack([MultiTap(X, H, taps=(2, 3)), MultiTap(H, H, taps=(1, 5))]).double(), torch.randn(T, B, X).double()
+    trace = traced(stack, x)
+    squares(stack(x)[0]).sum().backward()
+    for cell, name in zip(stack.layers, ("stack.l0", "stack.l1"), strict=True):
+        pieces = list(gradient_by_lag(trace, ALL, layer=name))
+        torch.testing.assert_close(sum(pieces), cell.weight_hh.grad, **EXACT)
+        assert not pieces[-1].any()  # the first step of all: its taps read the state of zeros before it
+    got = window(trace, anchors=ALL)
+    assert [layer.chunks.cosine[-1] for layer in got.layers] == pytest.approx([1.0, 1.0])
 
 
 def test_what_has_no_recurrent_weights_is_left_out_by_name():

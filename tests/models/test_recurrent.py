@@ -7,14 +7,14 @@ from torch import nn
 from retrograd.bptt import Stack
 from retrograd.cells import CELLS, from_torch, make_cell
 from retrograd.errors import ConfigError
-from retrograd.models import RecurrentLM, parameters
+from retrograd.models import Recurrent, parameters
 
 
 def model(cell="lstm", *, layers=2, dropout=0.0, tied=False, width=8):
     torch.manual_seed(0)
     sizes = [width] + [8] * (layers - 1)
     stack = Stack([make_cell(cell, size, 8) for size in sizes], dropout=dropout)
-    return RecurrentLM(11, stack, dropout=dropout, tied=tied)
+    return Recurrent(11, stack, dropout=dropout, tied=tied)
 
 
 def tokens(steps=6, batch=3):
@@ -23,7 +23,7 @@ def tokens(steps=6, batch=3):
 
 def test_it_equals_embedding_lstm_and_linear():
     lstm = nn.LSTM(8, 8, 2)
-    lm = RecurrentLM(11, Stack([layer for [layer] in from_torch(lstm)]))
+    lm = Recurrent(11, Stack([layer for [layer] in from_torch(lstm)]))
     logits, _ = lm(tokens())
     assert torch.equal(logits, lm.softmax(lstm(lm.embedding(tokens()))[0]))
 

@@ -6,6 +6,7 @@ import torch
 from retrograd import config
 from retrograd.errors import DataError
 from retrograd.tasks.language import Language, by_position
+from retrograd.tasks.pairs import Pair
 from retrograd.tasks.tokenizers import Byte, Char, Word
 from retrograd.tasks.window import IGNORED
 
@@ -61,6 +62,24 @@ def test_the_test_text_is_read_as_one_sequence_with_every_token_counted(tmp_path
     windows = list(task.testing())
     assert {w.targets.shape[1] for w in windows} == {1}
     assert sum(int((w.targets != IGNORED).sum()) for w in windows) == len(task.test)
+
+
+def test_a_text_that_comes_in_its_splits_is_read_as_it_stands():
+    train, valid, test = ([(f"{line} {name}\n", True) for line in TEXT.splitlines()[:20]] for name in ("a", "b", "c"))
+    pair = Pair("line 1 of a small", "text", "line", "order")
+    settings = config.make({"data": {"level": "word"}, "training": {"window": 16}})
+    task = Language(settings, splits=(train, valid, test), pairs=(pair,), need=7)
+    read = [task.tokenizer.decode(split.ids.tolist()) for split in (task.train, task.valid, task.test)]
+    assert read[0] == "".join(piece for piece, _ in train)
+    assert read[1] == "".join(piece for piece, _ in valid).replace(" b\n", " <unk>\n")
+    assert [int(split.starts.sum()) for split in (task.train, task.valid, task.test)] == [20, 20, 20]
+    assert (task.pairs, task.need) == ((pair,), 7)
+    assert Language(settings, splits=(train, valid, valid)).fingerprint != task.fingerprint
+
+
+def test_a_text_in_files_says_neither_how_far_back_it_reaches_nor_what_to_ask(tmp_path):
+    task = language(tmp_path)
+    assert (task.pairs, task.need) == ((), None)
 
 
 def test_documents_begin_at_files_and_separators():

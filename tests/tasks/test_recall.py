@@ -1,25 +1,26 @@
 """Delayed recall: the symbol lies exactly `gap` steps before the only question."""
 
-import pytest
+import math
+
 import torch
+from torch.nn import functional as F
 
 from retrograd import config
-from retrograd.errors import UnknownName, UsageError
-from retrograd.tasks import TASKS, make_task
-from retrograd.tasks.recall import NOISE, Recall
-from retrograd.tasks.window import IGNORED
+from retrograd.tasks import make_task
+from retrograd.tasks.recall import NOISE
 
 
 def recall(gap=7, symbols=4):
-    return Recall(config.make({"task": "recall", "recall": {"gap": gap, "symbols": symbols}}))
+    return make_task(config.make({"task": {"name": "recall", "length": gap, "symbols": symbols}}))
 
 
 def test_the_answer_is_the_symbol_shown_gap_steps_before():
     task = recall()
     w = task.examples(32, torch.Generator().manual_seed(0))
-    [asked] = (w.targets != IGNORED).all(1).nonzero().flatten().tolist()
-    assert asked == 7
-    assert torch.equal(w.targets[asked], w.inputs[asked - task.gap])
+    [asked] = w.asked.all(1).nonzero().flatten().tolist()
+    assert asked == 7 == task.need
+    assert int(w.asked.sum()) == 32
+    assert torch.equal(w.targets[asked], w.inputs[asked - task.need])
 
 
 def test_nothing_between_tells_the_answer():
@@ -37,23 +38,12 @@ def test_examples_are_fresh_in_training_and_fixed_elsewhere():
     assert not torch.equal(next(task.testing()).inputs, next(task.validation()).inputs)
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_gives_windows_that_fit_its_vocabulary(name, tmp_path):
-    (tmp_path / "text.txt").write_text("some text to learn from. " * 100)
-    data = {"train": [str(tmp_path / "text.txt")]} if name == "language" else {}
-    task = make_task(config.make({"task": name, "data": data}))
-    for w in (next(task.training()), next(task.validation()), next(task.testing()), task.probe()):
-        assert w.inputs.shape == w.targets.shape
-        assert int(w.inputs.max()) < task.vocabulary
-        assert int(w.targets.max()) < task.vocabulary
-    assert len(task.fingerprint) == 64
+def test_guessing_costs_what_even_logits_cost():
+    task = recall(symbols=5)
+    w = task.examples(8, torch.Generator().manual_seed(0))
+    assert math.isclose(float(F.cross_entropy(torch.zeros(8, 5), w.targets[-1])), task.guess, rel_tol=1e-6)
 
 
-def test_recall_refuses_a_text_that_it_would_ignore():
-    with pytest.raises(UsageError, match="makes its own examples"):
-        Recall(config.make({"task": "recall", "data": {"train": ["notes.txt"]}}))
-
-
-def test_an_unknown_task_is_refused_with_the_list():
-    with pytest.raises(UnknownName, match="the nearest is 'recall'"):
-        make_task(config.make({"task": "recal"}))
+def test_a_run_folder_of_before_says_the_same_task():
+    old = config.make({"task": "recall", "recall": {"gap": 9, "symbols": 3}})
+    assert make_task(old).fingerprint == recall(9, 3).fingerprint

@@ -223,7 +223,7 @@ def _best(facts: _Facts) -> tuple[float | None, str | None]:
     """The best figure and what it is. The report may be older than the log, which may be read in part."""
     measure, name, choose = "nats", "validation nats", min
     figures = facts.report.get("figures", {})
-    if "accuracy" in figures or facts.settings.task != "language":
+    if "accuracy" in figures or facts.settings.task.name not in config.TEXTS:
         measure, name, choose = "accuracy", "accuracy", max
     if facts.status == "finished" and name in figures:
         return float(figures[name]), measure

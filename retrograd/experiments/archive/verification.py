@@ -5,7 +5,6 @@ checkpoints/latest.json, and each checkpoint: its checksums, its weights in the 
 state that training goes on from in its optimiser
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,23 @@ import torch
 from retrograd import config, runs
 from retrograd.errors import MissingExtra, RetrogradError, RunError
 from retrograd.experiments.archive import catalogue
-from retrograd.experiments.build import COUNTS, build, load_with_tokenizer, tokenizer_of
+from retrograd.experiments.bag import BAG, load_bag
+from retrograd.experiments.build import (
+    COUNTS,
+    LABELS,
+    SOURCE,
+    TOKENIZER,
+    build,
+    load_with_tokenizer,
+    sizes_of,
+    tokenizers_of,
+)
+from retrograd.experiments.labelling import labels_of
 from retrograd.experiments.measuring import load_window
 from retrograd.experiments.watching.kept import NUMBERS, TENSORS
 from retrograd.reports import Report
 from retrograd.runs import Run
+from retrograd.tasks.window import Sizes
 from retrograd.training import checkpoint, pointer, snapshot
 from retrograd.training.optimizers import make_optimizer
 
@@ -63,23 +74,33 @@ def verify(name: str | Path) -> Verified:
 def _small_files(run: Run) -> Iterator[Checked]:
     yield (first := _checked("config.toml", lambda: _config(run)))
     settings = None if first.problem else run.config()
-    vocabulary = _vocabulary(run)
+    sizes = _sizes(run)
     yield _checked("metrics.jsonl", lambda: _log(run.path / "metrics.jsonl", run.metrics, {"step"}))
     yield _checked("events.jsonl", lambda: _log(run.path / "events.jsonl", run.events, {"event", "time"}))
-    if settings and settings.task == "watched":  # somebody's own loop: no text, no slice and no checkpoint is kept
+    if settings and settings.task.name == "watched":  # somebody's own loop: no text, no slice and no checkpoint is kept
         for name in (NUMBERS, TENSORS):
             if (run.path / name).exists():
                 yield _checked(name, lambda name=name: str(run.kept(name)) and "")  # type: ignore[misc]
         yield _checked("report.json", lambda: _report(run, None))
         return
+    if settings and settings.model.kind == "naive-bayes":
+        yield _checked(TOKENIZER, lambda: _tokenizer(run, settings, None))
+        yield _checked(LABELS, lambda: _labels(run))
+        yield _checked(BAG, lambda: _bag(run))
+        yield _checked("report.json", lambda: _report(run, settings))
+        return
     if settings and settings.model.kind == "ngram":
-        yield _checked("tokenizer.json", lambda: _tokenizer(run, settings, None))
+        yield _checked(TOKENIZER, lambda: _tokenizer(run, settings, None))
         yield _checked(COUNTS, lambda: _tables(run))
         yield _checked("report.json", lambda: _report(run, settings))
         return
-    if settings and settings.task == "language":
-        yield _checked("tokenizer.json", lambda: _tokenizer(run, settings, vocabulary))
-    yield _checked("probe.safetensors", lambda: _probe(run, vocabulary))
+    if settings and (settings.task.name in config.TEXTS or run.keeps(TOKENIZER)):
+        yield _checked(TOKENIZER, lambda: _tokenizer(run, settings, sizes))
+    if run.keeps(LABELS):
+        yield _checked(LABELS, lambda: _labels(run))
+    if run.keeps(SOURCE):
+        yield _checked(SOURCE, lambda: _source(run, sizes))
+    yield _checked("probe.safetensors", lambda: _probe(run, sizes))
     yield _checked("report.json", lambda: _report(run, settings))
     yield _checked("checkpoints/latest.json", lambda: _pointer(run))
 
@@ -111,13 +132,33 @@ def _log(path: Path, read: Callable[[], list[dict[str, Any]]], needed: set[str])
     return f"the last line was cut ({len(tail)} bytes) and will be dropped" if tail else ""
 
 
-def _tokenizer(run: Run, settings: config.Config, vocabulary: int | None) -> str:
-    tokenizer = tokenizer_of(run)
+def _tokenizer(run: Run, settings: config.Config, sizes: Sizes | None) -> str:
+    tokenizer = tokenizers_of(run)[0]
     assert tokenizer is not None
-    if tokenizer.level != settings.data.level:
+    if settings.task.name == "language" and tokenizer.level != settings.data.level:
         raise RunError(f"Its level is {tokenizer.level}, and config.toml says {settings.data.level}.")
-    if vocabulary and tokenizer.size != vocabulary:
-        raise RunError(f"It has {tokenizer.size} types and the checkpoints {vocabulary}; one is another run's.")
+    return _fitting(tokenizer.size, sizes.inputs if sizes else None)
+
+
+def _source(run: Run, sizes: Sizes | None) -> str:
+    tokenizer = tokenizers_of(run)[1]
+    assert tokenizer is not None
+    return _fitting(tokenizer.size, sizes.source if sizes else None)
+
+
+def _fitting(types: int, wanted: int | None) -> str:
+    if wanted and types != wanted:
+        raise RunError(f"It has {types} types and the checkpoints {wanted}; one is another run's.")
+    return ""
+
+
+def _labels(run: Run) -> str:
+    labels_of(run)
+    return ""
+
+
+def _bag(run: Run) -> str:
+    load_bag(run)
     return ""
 
 
@@ -126,8 +167,8 @@ def _tables(run: Run) -> str:
     return ""
 
 
-def _probe(run: Run, vocabulary: int | None) -> str:
-    load_window(run.kept("probe.safetensors"), vocabulary or sys.maxsize)
+def _probe(run: Run, sizes: Sizes | None) -> str:
+    load_window(run.kept("probe.safetensors"), sizes)
     return ""
 
 
@@ -165,11 +206,9 @@ def _checkpoints(run: Run) -> Iterator[Checked]:
 def _checkpoint(run: Run, name: str) -> str:
     """The weights fit the model, the rest its optimiser; the random state is left as it was found."""
     point = checkpoint.read(run.checkpoints, name)
-    settings, vocabulary = run.config(), point.info.get("vocabulary")
-    if not isinstance(vocabulary, int) or vocabulary < 1:
-        raise RunError(f"It does not say how large its vocabulary is; got {vocabulary!r}.")
+    settings, sizes = run.config(), sizes_of(point)
     with torch.random.fork_rng(devices=[]):
-        model = build(settings, vocabulary)
+        model = build(settings, sizes)
         checkpoint.restore(point, model)
         optimizer = make_optimizer(settings.training.optimizer, model.parameters(), lr=settings.training.lr)
         snapshot.put_back(checkpoint.training_tensors(point), optimizer, torch.device("cpu"))
@@ -177,13 +216,13 @@ def _checkpoint(run: Run, name: str) -> str:
     return "" if name in named else "latest.json does not name it; it will be dropped"
 
 
-def _vocabulary(run: Run) -> int | None:
+def _sizes(run: Run) -> Sizes | None:
     """Of the checkpoints, where they agree."""
     sizes = set()
     for path in pointer.written(run.checkpoints):
         try:
-            sizes.add(checkpoint.read(run.checkpoints, path.name).info["vocabulary"])
-        except (RetrogradError, KeyError):  # said of the checkpoint itself
+            sizes.add(sizes_of(checkpoint.read(run.checkpoints, path.name)))
+        except RetrogradError:  # said of the checkpoint itself
             continue
     return sizes.pop() if len(sizes) == 1 else None
 

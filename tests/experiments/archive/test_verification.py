@@ -106,7 +106,7 @@ SMALL = {
     "half a probe": ("probe.safetensors", lambda p: p.write_bytes(p.read_bytes()[:-9]), "its checksum differs"),
     "no safetensors": ("probe.safetensors", written(b"no tensors"), "cannot be read"),
     "a probe of other ids": ("probe.safetensors", probe(inputs=lambda x: x + 99), "it is another run's"),
-    "a probe of floats": ("probe.safetensors", probe(inputs=torch.Tensor.float), "must hold token ids"),
+    "a probe of floats": ("probe.safetensors", probe(inputs=torch.Tensor.float), "does not hold inputs of the model's"),
     "a probe of two shapes": ("probe.safetensors", probe(inputs=lambda x: x[:-1].contiguous()), "of one shape"),
     "half a report": ("report.json", lambda p: p.write_text(p.read_text()[:3000]), "not JSON"),
     "another schema": ("report.json", lambda p: replace(p, '"schema": 4', '"schema": 1'), "has schema 1"),
@@ -165,7 +165,7 @@ SIGNED = {
     ),
     "another optimiser's state": (_other_optimizer, "does not fit"),
     "another step": (lambda p: replace(p / "checkpoint.json", '"step": 30', '"step": 31'), "under the name of another"),
-    "no vocabulary": (lambda p: replace(p / "checkpoint.json", '"vocabulary"', '"vocab"'), "how large its vocabulary"),
+    "no sizes": (lambda p: replace(p / "checkpoint.json", '"sizes"', '"size"'), "what its model reads and answers"),
 }
 
 

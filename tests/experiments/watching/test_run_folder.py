@@ -19,7 +19,7 @@ def test_the_folder_is_a_run_that_the_commands_read(tmp_path):
     assert (entry.status, entry.model, entry.steps, entry.reason) == ("finished", "lstm 2x8", 7, "")
     found = details(tmp_path / "mine")
     assert [(look.name, look.step) for look in found.horizons] == [("start", 1), ("latest", 6)]
-    assert found.config["task"] == "watched"
+    assert found.config["task"]["name"] == "watched"
     assert list(lines([entry]))
     assert list(page(found))
     report = read_report(tmp_path / "mine")

@@ -1,0 +1,143 @@
+"""One run of a comparison, brought to its end by a process of its own.
+
+    python -m retrograd.experiments.comparing.worker
+
+    stdin    a line of JSON: folder, config       and then nothing, for as long as it may run
+    stdout   lines of JSON: {"progress": 0.4} ... {"status": "finished", "context": {"steps": 37, ...}}
+
+When stdin ends the run is saved at the next step and the process leaves: because it was let go, or because whoever
+started it is gone, however it ended. What the folder holds decides what is left to be done, so that it may be started
+again at any time.
+"""
+
+import _thread
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retrograd import config, runs
+from retrograd.errors import RetrogradError
+from retrograd.experiments.comparing import context
+from retrograd.experiments.events import Event, Progress
+from retrograd.experiments.training import resuming, training
+from retrograd.numerics import flush_from_the_start
+from retrograd.runs import Run
+
+EVERY = 1.0  # seconds between two lines of progress
+PATIENCE = 300.0  # seconds that a run may still be written by one that was let go
+Tell = Callable[[dict[str, Any]], None]
+
+
+class Leash:
+    """Says when to stop. Before there is anything to save, it ends what is being done at once."""
+
+    def __init__(self, pull: Callable[[], object]) -> None:
+        """`pull` returns when it is pulled."""
+        self.pulled, self.saves, self._pull = threading.Event(), False, pull
+        threading.Thread(target=self._hold, daemon=True).start()
+
+    def _hold(self) -> None:
+        self._pull()
+        self.let_go()
+
+    def let_go(self, *_: object) -> None:
+        self.pulled.set()
+        if not self.saves:
+            _thread.interrupt_main()
+
+
+@dataclass(frozen=True)
+class End:
+    """What came of it: "finished", "preempted" or "failed"."""
+
+    status: str
+    reason: str = ""
+    context: dict[str, Any] | None = None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {"status": self.status, "reason": self.reason, "context": self.context}
+
+
+def brought_to_its_end(folder: Path, settings: config.Config, leash: Leash, tell: Tell) -> End:
+    """Begin the run, or go on with it, or leave it as it is. Raises nothing that a run may meet."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder.with_name(f".{folder.name}{runs.LOCK}"), timeout=PATIENCE):
+            _clear(folder)
+            status = _trained(folder, settings, leash, tell)
+            found = context.used(folder).values if status == "finished" and not leash.pulled.is_set() else None
+            return End(status, context=found)
+    except KeyboardInterrupt:
+        return End("preempted")
+    except RetrogradError as error:
+        return End("failed", str(error))
+    except Timeout:
+        return End("failed", f"{folder} is still being written by another process. Stop it first, or wait.")
+    except (OSError, RuntimeError, MemoryError) as error:
+        return End("failed", " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _clear(folder: Path) -> None:
+    """Drop what a killed process left of a run that it had not begun."""
+    import shutil
+
+    for left in folder.parent.glob(f".{folder.name}.*{runs.HALF}"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _trained(folder: Path, settings: config.Config, leash: Leash, tell: Tell) -> str:
+    run, stop = Run(folder), leash.pulled.is_set
+    if (folder / "config.toml").exists():
+        if run.status() == "finished":
+            leash.saves = True
+            return "finished"
+        if reason := diverged(run):
+            raise RetrogradError(reason)
+        return _last(resuming(folder, stop=stop), leash, tell)
+    return _last(training(settings, out=folder, stop=stop), leash, tell)
+
+
+def diverged(run: Run) -> str:
+    """Why a run ended that did not stay finite, and would not if it went on; "" of any other."""
+    events = run.events()
+    failed = events[-1] if events and events[-1]["event"] == "failed" else {}
+    skipped = [e.get("step") for e in events if e["event"] == "skipped"]
+    return str(failed.get("reason", "")) if skipped and failed.get("step") == skipped[-1] else ""
+
+
+def _last(events: Iterator[Event], leash: Leash, tell: Tell) -> str:
+    shown = 0.0
+    for event in events:
+        leash.saves = True
+        if isinstance(event, Progress) and time.monotonic() >= shown + EVERY:
+            shown = time.monotonic()
+            tell({"progress": event.progress, "step": event.step.index})
+    return str(getattr(event, "status", "failed"))
+
+
+def main() -> None:
+    flush_from_the_start()
+    job = json.loads(sys.stdin.buffer.readline())
+    leash = Leash(lambda: os.read(0, 1))
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), leash.let_go)
+    end = brought_to_its_end(Path(job["folder"]), config.make(job["config"]), leash, _print)
+    _print(end.values)
+
+
+def _print(values: dict[str, Any]) -> None:
+    print(runs.to_json(values), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Every entry of TASKS is trained, stopped, gone on with, tested, verified and measured by the one trainer."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from retrograd import config
+from retrograd.errors import ConfigError, UnknownName
+from retrograd.experiments.archive.verification import verify
+from retrograd.experiments.build import load
+from retrograd.experiments.events import Finished
+from retrograd.experiments.inspection import diagnose_run, read_report
+from retrograd.experiments.training import resuming, train, training
+from retrograd.reports.html import page
+from retrograd.tasks import TASKS
+
+SMALL = {"task": {}, "model": {"hidden": 8, "embedding": 4}, "training": {"steps": 6, "batch": 8}}
+OF_ITS_OWN = {  # how small each is made
+    "recall": {"length": 6},
+    "adding": {"length": 12},
+    "copying": {"length": 4},
+    "temporal-order": {"length": 20},
+    "latch": {"length": 12},
+    "agreement": {"examples": 300},
+    "sentiment": {"examples": 200},
+    "tagging": {"examples": 200},
+    "translation": {"examples": 200},
+    "captioning": {"examples": 60},
+}
+
+
+@pytest.fixture
+def small(text, digits):
+    data = {"language": {"train": [str(text)]}, "digits": {"train": [str(digits)]}}
+
+    def made(name: str, **changes: object) -> config.Config:
+        task = {"name": name} | OF_ITS_OWN.get(name, {})
+        return config.make(config.merge(SMALL, {"task": task, "data": data.get(name, {})} | changes))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """A folder of small grey images, one folder for each of three classes."""
+    from PIL import Image
+
+    root, draw = tmp_path_factory.mktemp("digits"), torch.Generator().manual_seed(0)
+    for label in "012":
+        (root / label).mkdir()
+        for i in range(14):
+            pixels = torch.randint(256, (4, 4), generator=draw, dtype=torch.uint8)
+            Image.fromarray(pixels.numpy()).save(root / label / f"{i}.png")
+    return root
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_run_of_it_ends_with_a_figure_a_whole_folder_and_a_page(name, small, tmp_path):
+    done = train(small(name), out=tmp_path / "run")
+    assert done.run.status() == "finished"
+    assert math.isfinite(done.test.loss)
+    assert done.test.tokens > 0
+    assert verify(done.run.path).whole, [c for c in verify(done.run.path).files if c.problem]
+    report = read_report(done.run.path)
+    assert report.figures == pytest.approx(done.report.figures)
+    assert "start" in report.measurements
+    assert name in page(report)
+    assert isinstance(load(done.run.path), torch.nn.Module)
+    assert diagnose_run(done.run.path).subject["need"] == report.subject["need"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_stopped_and_gone_on_with_it_ends_in_the_same_bits(name, small, tmp_path):
+    whole = train(small(name), out=tmp_path / "whole")
+    stops = iter([False] * 3 + [True] * 9)
+    *_, stopped = training(small(name), out=tmp_path / "parts", stop=lambda: next(stops))
+    assert isinstance(stopped, Finished)
+    assert stopped.status == "preempted"
+    assert 0 < stopped.steps < 6
+    *_, parts = resuming(tmp_path / "parts")
+    assert parts.test == whole.test
+    for (key, one), other in zip(
+        load(whole.run.path).state_dict().items(), load(parts.run.path).state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other), key
+
+
+@pytest.mark.parametrize("name", ["adding", "latch", "recall", "temporal-order", "copying"])
+def test_success_is_told_by_length(name, small, tmp_path):
+    done = train(small(name), out=tmp_path / "run")
+    [(heading, grid)] = done.report.grids.items()
+    assert heading.startswith("Success by ")
+    assert OF_ITS_OWN[name]["length"] in [row[0] for row in grid.rows]
+    assert all(0 <= share <= 1 for row in grid.rows for share in row[1:3])
+    assert json.loads(done.report.to_json())["grids"][heading]["heads"] == list(grid.heads)
+
+
+def test_a_run_of_earlier_days_is_read_as_it_was_written(text):
+    old = {"task": "recall", "recall": {"gap": 7, "symbols": 3}}
+    assert config.make(old).task == config.Task(name="recall", length=7, symbols=3)
+    assert config.make({"task": "language", "recall": {"gap": 50, "symbols": 8}}).task == config.Task()
+
+
+def test_what_is_no_text_has_smaller_defaults_that_can_be_given():
+    assert config.make({}).model.hidden == 512
+    assert config.make({"task": "adding"}).model.hidden == 128
+    assert config.make({"task": "adding", "model": {"hidden": 512}}).model.hidden == 512
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "says"),
+    [
+        ({"task": "addition"}, UnknownName, "the nearest is 'adding'"),
+        ({"task": "adding", "model": {"kind": "window"}}, ConfigError, "reads text"),
+        ({"task": "adding", "model": {"attention": True}}, ConfigError, "model.attention has no effect"),
+        ({"task": "adding", "model": {"context": 3}}, ConfigError, "read by --model window alone"),
+        ({"task": "adding", "model": {"tied": True}}, ConfigError, "tied"),
+        ({"task": "translation", "model": {"bidirectional": True}}, ConfigError, "read from its end"),
+        ({"task": "adding", "training": {"remedy": "orthogonal"}}, ConfigError, "norm_preserving or clip_in_time"),
+        ({"task": "adding", "training": {"remedy": "norm-preserving=much"}}, ConfigError, "takes numbers"),
+        ({"task": {"name": "adding", "lenght": 9}}, ConfigError, "the nearest is task.length"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_a_folder_is_made(values, error, says, tmp_path):
+    with pytest.raises(error, match=says):
+        train(config.make(values), out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,75 @@
+"""docs/systems.md has a row for each of the 35 systems, and every command in it runs, in order, at a small size."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from retrograd.cli.app import app
+
+PAGE = (Path(__file__).parent.parent / "docs" / "systems.md").read_text()
+COMMANDS = [shlex.split(found) for found in re.findall(r"`retrograd ([^`]*)`", PAGE) if "RUN" not in found]
+EXTRA = {"naive-bayes", "digits", "bayes"}  # need scikit-learn
+SMALL = {  # at so many examples, or of such a length, a task is quickly made
+    "sentiment": ["task.examples=200"],
+    "tagging": ["task.examples=160"],
+    "translation": ["task.examples=200"],
+    "captioning": ["task.examples=60"],
+    "agreement": ["task.examples=300"],
+}
+
+
+def small(arguments: list[str]) -> list[str]:
+    """The same with few steps of a small model."""
+    text = " ".join(arguments)
+    if arguments[0] not in ("train", "compare") or "naive-bayes" in arguments or "ngram" in arguments[:4]:
+        return arguments
+    text = re.sub(r"--(steps|minutes) \S+", "", text)
+    text = re.sub(r"--hidden \S+", "", text)
+    task = re.search(r"--task (\S+)", text)
+    changes = SMALL.get(task[1], []) if task else ["training.window=16"]
+    if arguments[0] == "compare":
+        text = re.sub(r"--models \S+ (.*)--seeds \S+", r"--models ngram,rnn \1--seeds 1", text)
+    if "--config" in text:
+        changes = ["task.length=20"]
+    given = [part for change in changes for part in ("--set", change)]
+    return [*shlex.split(text), *given, "--hidden", "8", "--steps", "3"]
+
+
+def needs_an_extra(arguments: list[str]) -> bool:
+    return bool(EXTRA & set(arguments))
+
+
+@pytest.fixture(scope="module")
+def desk(text, tmp_path_factory):
+    """A folder with the files that the page names."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "notes.txt").write_text(text.read_text())
+    (folder / "hello.txt").write_text("hello\n" * 200)
+    (folder / "configs").symlink_to(Path(__file__).parent.parent / "configs")
+    return folder
+
+
+def test_every_system_has_a_row():
+    rows = re.findall(r"^\| (S\d+) \|", PAGE, re.MULTILINE)
+    assert sorted(rows, key=lambda row: int(row[1:])) == [f"S{n}" for n in range(1, 36)]
+
+
+def run(arguments, desk, monkeypatch):
+    monkeypatch.chdir(desk)
+    done = CliRunner().invoke(app, small(arguments))
+    assert done.exit_code in (0, 3), f"{arguments}\n{done.output}"  # 3: a diagnosis with an error in it
+    return done.output
+
+
+@pytest.mark.parametrize("arguments", [c for c in COMMANDS if not needs_an_extra(c)], ids=" ".join)
+def test_a_command_of_the_page_runs(arguments, desk, monkeypatch):
+    assert run(arguments, desk, monkeypatch)
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("arguments", [c for c in COMMANDS if needs_an_extra(c)], ids=" ".join)
+def test_a_command_of_the_page_that_needs_an_extra_runs(arguments, desk, monkeypatch):
+    assert run(arguments, desk, monkeypatch)
