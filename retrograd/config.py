@@ -21,7 +21,11 @@ TEXTS = ("language", "agreement")  # tasks of one long text, read in windows, th
 NO_TEXT: dict[str, dict[str, Any]] = {"model": {"hidden": 128, "dropout": 0.0}, "training": {"batch": 32}}
 USUAL: dict[str, dict[str, dict[str, Any]]] = {
     "language": {},
-    "agreement": {"data": {"level": "word"}},
+    "agreement": {
+        "data": {"level": "word"},
+        "model": {"hidden": 128, "dropout": 0.0},
+        "training": {"lr": 0.01},
+    },
     "translation": {
         "data": {"level": "word", "vocabulary": 6_000},
         "model": {"hidden": 256, "embedding": 128, "dropout": 0.3},

@@ -18,7 +18,7 @@ def train(
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Text files, in UTF-8.")] = None,
     task: Annotated[str | None, typer.Option(help="What is learned; language where nothing is said.")] = None,
     model: Annotated[str | None, typer.Option(help="recurrent; window; or ngram, which counts.")] = None,
-    cell: Annotated[str | None, typer.Option(help="elman, gru, lstm or additive.")] = None,
+    cell: Annotated[str | None, typer.Option(help="elman, gru, lstm, additive or multi-tap.")] = None,
     level: Annotated[str | None, typer.Option(help="What a token is: char, word, byte or bpe.")] = None,
     hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,
     layers: Annotated[int | None, typer.Option(help="Recurrent layers.")] = None,

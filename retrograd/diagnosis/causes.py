@@ -47,8 +47,8 @@ def _of_layer(layer: LayerAttribution, *, named: bool) -> str:
 
 
 def _path(name: str) -> str:
-    """`gate f` reads as it is; `memory` and `keep` as what they are."""
-    return {"memory": "the memory", "keep": "what is kept"}.get(name, name)
+    """`gate f` reads as it is; `memory`, `keep` and `shift` as what they are."""
+    return {"memory": "the memory", "keep": "what is kept", "shift": "the register of earlier outputs"}.get(name, name)
 
 
 def _listed(parts: list[str]) -> str:

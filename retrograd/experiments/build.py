@@ -33,7 +33,7 @@ from retrograd.training import checkpoint
 COUNTS = "ngram.safetensors"  # the file of a run whose model counts
 TOKENIZER, SOURCE, LABELS = "tokenizer.json", "source_tokenizer.json", "labels.json"  # what a task was fitted to
 ONLY = {"order": "ngram", "context": "window"}  # keys that one kind of model reads
-ACTIVATED = ("elman", "additive")  # cells whose activation can be chosen
+ACTIVATED = ("elman", "additive", "multi-tap")  # cells whose activation can be chosen
 
 
 def build(settings: config.Config, sizes: Sizes) -> Network:
@@ -78,7 +78,9 @@ def _stack(settings: config.Config, width: int) -> Stack:
 
 
 def _cells(m: config.Model, width: int) -> list[Cell]:
-    options = {"activation": m.activation} if m.cell in ACTIVATED else {}
+    options: dict[str, object] = {"activation": m.activation} if m.cell in ACTIVATED else {}
+    if m.cell == "multi-tap":
+        options["taps"] = m.taps
     return [make_cell(m.cell, size, m.hidden, **options) for size in [width] + [m.hidden] * (m.layers - 1)]
 
 
@@ -89,6 +91,8 @@ def _refuse_idle(settings: config.Config, sizes: Sizes) -> None:
     for key, kind in ONLY.items():
         if m.kind != kind and _given(m, key):
             raise ConfigError(f"model.{key} is read by --model {kind} alone; leave it out.")
+    if m.cell != "multi-tap" and _given(m, "taps"):
+        raise ConfigError("model.taps is read by --cell multi-tap alone; leave it out.")
     if m.kind == "window" and not text:
         raise ConfigError(f"A window model reads text; it cannot learn the task {task!r}. Leave --model out.")
     idle = ("cell", "layers", "bidirectional", "tied", "embedding_range") if m.kind == "window" else ()

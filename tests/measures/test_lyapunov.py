@@ -148,8 +148,14 @@ def test_of_two_layers_that_do_not_hear_each_other_the_faster_one_leads(leading)
 
 @pytest.mark.parametrize(
     "module",
-    [nn.RNN(X, H, num_layers=2), nn.GRU(X, H, num_layers=2), nn.LSTM(X, H, 2), nn.LSTM(X, H, 2, proj_size=2)],
-    ids=["rnn", "gru", "lstm", "projected"],
+    [
+        nn.RNN(X, H, num_layers=2),
+        nn.GRU(X, H, num_layers=2),
+        nn.LSTM(X, H, 2),
+        nn.LSTM(X, H, 2, proj_size=2),
+        Stack([MultiTap(X, H, taps=(2, 3)), MultiTap(H, H)]),
+    ],
+    ids=["rnn", "gru", "lstm", "projected", "taps"],
 )
 def test_the_joint_map_of_a_stack_is_autograds_jacobian_of_both_layers(module):
     module = module.double()
