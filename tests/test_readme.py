@@ -2,12 +2,16 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from retrograd.cli.app import app
+from tests.cli.small import small
 from tests.cli.test_commands import MODEL
 
 ROOT = Path(__file__).parent.parent
@@ -32,23 +36,21 @@ def test_the_python_in_the_readme_runs(desk):
     subprocess.run([sys.executable, "-c", fast + code], cwd=desk, check=True, capture_output=True, timeout=240)
 
 
-def test_the_commands_in_the_readme_run(desk, tmp_path):
+def test_the_commands_in_the_readme_run(desk, monkeypatch):
+    monkeypatch.chdir(desk)
     lines = [
         line.split("#")[0].strip() for language, block in BLOCKS if language == "sh" for line in block.splitlines()
     ]
     commands = [line for line in lines if line.startswith("retrograd ") and "demo" not in line]
     assert len(commands) >= 6
     for line in commands:
-        arguments = re.findall(r'"[^"]*"|\S+', line.removeprefix("retrograd "))
-        arguments = [argument.strip('"') for argument in arguments]
+        arguments = shlex.split(line.removeprefix("retrograd "))
         if "--resume" in arguments:
             arguments[-1] = "12"  # steps
-        elif arguments[0] == "train" and "--model" not in arguments:
-            arguments += ["--hidden", "16", "--steps", "10", "--set", "training.window=16"]
-        done = subprocess.run(
-            [sys.executable, "-m", "retrograd", *arguments], cwd=desk, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        elif "--config" not in arguments:
+            arguments = small(arguments)
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, f"{line}\n{done.output}"
 
 
 def test_the_scripts_of_the_readme_are_there_and_can_be_run():

@@ -35,7 +35,7 @@ class Patient:
     assumed: str | None = None  # what the need is only supposed from: "the window"; None where it is known
     init: str | None = None  # how it was started: a remedy already taken is not named again
     window: int | None = None  # the steps of truncated training: no gradient goes further
-    cell: str | None = None  # "elman", "gru", "lstm", "additive", "multi-tap"; the saturation's, or None if its layers do not agree
+    cell: str | None = None  # by its name in CELLS; the saturation's, or None if its layers do not agree
     loss: float | None = None  # the best validation loss of its training, nats per target
     guess: float | None = None  # ... and that of answering by chance
     foreign: bool = False  # somebody's own model, which no command line trains

@@ -1,0 +1,29 @@
+"""Commands of the documents at a small size: few steps of a small model on few examples."""
+
+import re
+import shlex
+
+SMALL = {  # at so many examples, or of such a length, a task is quickly made
+    "sentiment": ["task.examples=200"],
+    "tagging": ["task.examples=160"],
+    "translation": ["task.examples=200"],
+    "captioning": ["task.examples=60"],
+    "agreement": ["task.examples=300"],
+}
+
+
+def small(arguments: list[str]) -> list[str]:
+    """The same, quickly done."""
+    text = " ".join(arguments)
+    if arguments[0] not in ("train", "compare") or "naive-bayes" in arguments or "ngram" in arguments[:4]:
+        return arguments
+    text = re.sub(r"--(steps|minutes) \S+", "", text)
+    text = re.sub(r"--hidden \S+", "", text)
+    task = re.search(r"--task (\S+)", text)
+    changes = SMALL.get(task[1], []) if task else ["training.window=16"]
+    if arguments[0] == "compare":
+        text = re.sub(r"--models \S+ (.*)--seeds \S+", r"--models ngram,rnn \1--seeds 1", text)
+    if "--config" in text:
+        changes = ["task.length=20"]
+    given = [part for change in changes for part in ("--set", change)]
+    return [*shlex.split(text), *given, "--hidden", "8", "--steps", "3"]
