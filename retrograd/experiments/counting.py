@@ -17,6 +17,7 @@ from retrograd.experiments import at_once, generation
 from retrograd.experiments.build import COUNTS, load_with_tokenizer
 from retrograd.experiments.events import Finished
 from retrograd.experiments.objective import Evaluation, figures
+from retrograd.experiments.success import of_pairs
 from retrograd.experiments.work import with_paths
 from retrograd.models import NGram
 from retrograd.models.arpa import lines
@@ -48,16 +49,17 @@ def counting(settings: config.Config, *, out: str | Path | None = None) -> Itera
     model = models[-1]
     validation, test = (read(model, stream, carry=task.carry) for stream in (task.valid, task.test))
     sample = generation.sample(model, task.tokenizer, length=LENGTH, seed=settings.training.seed, anew=not task.carry)
+    found = of_pairs(model, task)
     yield at_once.written(
         settings,
         task,
         (COUNTS, model.state()),
         out=out,
         subject=_subject(model, task),
-        figures={"validation nats": validation.loss} | figures(test, task.unit),
+        figures={"validation nats": validation.loss} | figures(test, task.unit) | found.figures,
         validation=validation.loss,
         test=test,
-        grids={"What each order is worth": by_order(task, models)},
+        grids={"What each order is worth": by_order(task, models)} | found.grids,
         note="It counts: nothing before the tokens that it looks back on has any influence, and there is no gradient.",
         sample=sample,
     )

@@ -3,7 +3,7 @@
     sum over t of ln P(right[t] | prefix, right[<t])  >  the same of wrong          a tie is half right
 
 Each pair is read from a zero state, at the beginning of a line; or from the state that the pairs before it left, each
-with its right way to go on. A pair whose deciding words the model does not know is counted apart.
+with its right way to go on to its line's end. A pair whose deciding words the model does not know is counted apart.
 
 Where the latest word of the sort that decides calls for the wrong one, a model that goes by syntactic recency is right
 and one that goes by sequential recency is wrong (Linzen et al. 2016).
@@ -113,9 +113,9 @@ class Judgement:
         named |= {"pair accuracy": self.accuracy, "pair coverage": self.coverage}
         if len(self.kinds) > 1:
             named |= {f"pair accuracy, {kind}": self.of(kind).accuracy for kind in self.kinds}
-        recency = {"syntactic recency": self.syntactic, "sequential recency": self.sequential}
-        recency["accuracy where both agree"] = self.agreeing
-        return named | {name: value for name, value in recency.items() if not math.isnan(value)}
+        named |= {"syntactic recency": self.syntactic, "sequential recency": self.sequential}
+        named |= {"accuracy where both agree": self.agreeing}
+        return {name: value for name, value in named.items() if not math.isnan(value)}
 
     def grids(self) -> dict[str, Grid]:
         """By attractors and by distance, of each kind that has them."""
@@ -211,7 +211,7 @@ def _carried(model: nn.Module, first: int, asked: Sequence[Encoded]) -> Scores:
             states.append(after)
         scores.append((found[0], found[1]))
         state = states[0]
-        before = (first,) if pair.right[-1] == first else (pair.right[-1], first)
+        before = _ended((pair.right[-1], *pair.rest), first)
     return scores
 
 
@@ -227,14 +227,18 @@ def _counted(model: NGram, first: Ids, asked: Sequence[Encoded], *, carry: bool)
             ids += [*before, *pair.prefix, *form]
             ends.append((len(ids) - len(form), len(ids)))
         if carry:
-            line = (*before, *pair.prefix, *pair.right)
-            line = line if line[-1:] == first else (*line, *first)
-            before = line[-len(model.orders) :]
+            line = (*before, *pair.prefix, *pair.right, *pair.rest)
+            before = (_ended(line, *first) if first else line)[-len(model.orders) :]
     marks = np.zeros(len(ids), dtype=bool)
     marks[starts] = True
     log_p = model.log_probabilities(np.array(ids, dtype=np.int64), marks)
     found = [float(log_p[begin:end].sum()) for begin, end in ends]
     return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _ended(line: Ids, end: int) -> Ids:
+    """The line with its end, if it has none."""
+    return line if line[-1] == end else (*line, end)
 
 
 def _log_p(model: nn.Module, tokens: Tensor, state: State) -> tuple[Tensor, State]:

@@ -18,12 +18,14 @@ from retrograd.experiments import generation, logbook
 from retrograd.experiments.keeping import Keeper
 from retrograd.experiments.measuring import opinion
 from retrograd.experiments.objective import Evaluation, figures
+from retrograd.experiments.success import Success
 from retrograd.experiments.work import Work
 from retrograd.models import Network, Recurrent, WindowLM, parameters
 from retrograd.numerics import denormals_are_flushed
-from retrograd.reports import Grid, Happening, Measurement, Report
+from retrograd.reports import Happening, Measurement, Report
 from retrograd.runs import Run
 
+NOTHING = Success()
 BLIND = "It reads {} tokens at a time: nothing before them has any influence, and there is no state to follow back."
 SAMPLE, SHORT_SAMPLE = 300, 120  # tokens at the end, and on the way
 SHARE = 0.01  # of the time of a training goes into drawing its page, at most, until it ends
@@ -45,12 +47,12 @@ class Reporter:
         status: str,
         *,
         test: Evaluation | None = None,
-        grids: dict[str, Grid] | None = None,
+        found: Success = NOTHING,
         due: bool = True,
     ) -> Report:
         """The report of now. The page is drawn where it is `due` or where its share of the time allows."""
         begin = time.monotonic()
-        report = self.report(keeper, status, test, grids)
+        report = self.report(keeper, status, test, found)
         runs.write(keeper.run.path / "report.json", report.to_json())
         if due or self.spent + self.latest <= SHARE * keeper.place.at.seconds:
             self._draw(report, keeper.run)
@@ -89,23 +91,23 @@ class Reporter:
             guess=work.task.guess,
         )
 
-    def report(
-        self, keeper: Keeper, status: str, test: Evaluation | None, grids: dict[str, Grid] | None = None
-    ) -> Report:
+    def report(self, keeper: Keeper, status: str, test: Evaluation | None, found: Success = NOTHING) -> Report:
         work, run, latest = self.work, keeper.run, self.work.gauge.latest or self.start
         measure = work.task.sizes.measure
         lines, best = run.metrics(), keeper.best
         started = next((e for e in run.events() if e["event"] == "started"), {})
         validated = {f"validation {measure}": best} if math.isfinite(best) else {}
+        tested = figures(test, work.task.unit, measure=measure, hits=work.task.hits) if test else {}
+        blind = () if latest else (BLIND.format(work.settings.model.context),)
         return Report(
             title=name(work.settings),
             subject=subject(work.settings, work.model, work.need, known=work.need_is_known),
             measurements=_named(self.start, latest),
             findings=self._findings(latest, best) if latest else (),
-            figures=validated | (figures(test, work.task.unit, measure=measure, hits=work.task.hits) if test else {}),
-            grids=grids or {},
+            figures=validated | tested | found.figures,
+            grids=found.grids,
             gradient=latest is not None,
-            notes=() if latest else (BLIND.format(work.settings.model.context),),
+            notes=(*blind, *found.notes),
             samples=logbook.samples(lines),
             status=status,
             curves=logbook.curves(lines, measure=measure),

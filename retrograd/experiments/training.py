@@ -25,7 +25,7 @@ from retrograd.experiments.measuring import dump_window
 from retrograd.experiments.objective import Evaluation, evaluate, objective
 from retrograd.experiments.reporting import SAMPLE, Reporter
 from retrograd.experiments.resuming import Settled, reopen
-from retrograd.experiments.success import by_group
+from retrograd.experiments.success import success
 from retrograd.experiments.work import Work, prepare
 from retrograd.models import KINDS, parameters
 from retrograd.numerics import flush_denormals
@@ -251,11 +251,11 @@ def _preempted(keeper: Keeper, reporter: Reporter, weights: int) -> Finished:
 def _finished(keeper: Keeper, reporter: Reporter, best: int, test: Evaluation) -> Finished:
     """The best weights, measured and written of. The last event comes last: without it a run goes on from here."""
     keeper.look(keeper.work.gauge.take(best, whole=True))
-    sample, step = reporter.sample(SAMPLE), keeper.place.at.step
+    found, step = success(keeper.work.model, keeper.work.task, keeper.work.device), keeper.place.at.step
+    sample = found.sample or reporter.sample(SAMPLE)
     if sample and not any(line["step"] == step and "sample" in line for line in keeper.run.metrics()):
         keeper.log(sample=sample)
-    grids = by_group(keeper.work.model, keeper.work.task, keeper.work.device)
-    report = reporter.write(keeper, "finished", test=test, grids=grids)
+    report = reporter.write(keeper, "finished", test=test, found=found)
     spent = {"measuring": keeper.work.gauge.spent, "saving": keeper.saving, "reporting": reporter.spent}
     rounded = {name: round(seconds, 3) for name, seconds in spent.items()}
     keeper.run.event("finished", step=step, test=asdict(test), seconds=rounded)

@@ -29,7 +29,7 @@ def page(report: Report, *, width: int = 80) -> str:
         _title(report.title),
         _pairs(report.subject, width),
         _pairs({name: number(x) for name, x in report.figures.items()}, width),
-        *("\n".join(_grid(heading, grid)) for heading, grid in report.grids.items()),
+        *("\n".join(table(heading, grid)) for heading, grid in report.grids.items()),
         "\n".join(_reach(report, width)),
         "\n".join(_gates(report, width)),
         "\n".join(further(last, width) if last else ()),
@@ -73,7 +73,7 @@ def _title(title: str) -> str:
     return f"{title}\n{'=' * len(title)}"
 
 
-def _grid(heading: str, grid: Grid) -> Iterator[str]:
+def table(heading: str, grid: Grid) -> Iterator[str]:
     yield heading
     rows = [grid.heads, *(tuple(map(cell, row)) for row in grid.rows)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

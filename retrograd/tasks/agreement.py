@@ -1,8 +1,9 @@
 """Agreement and recency: a text that a grammar writes, and minimal pairs that ask what was learned of it.
 
 The text is read as any text is, by words. Of ten of its passages (grammar.py) three ask for agreement, four for a
-pronoun or a name, three for a thing that returns. task.length is the longest distance, in words, over which the text asks for one
-of these; task.examples how many passages train.
+pronoun or a name, three for a thing that returns. task.length is the longest distance, in words, over which the text
+asks for one of the last three; task.examples how many passages train. Distances are drawn on a log scale, and what
+decides is often told twice: with none but long distances the plateau before anything is learned outlasts the training.
 
                               between what decides and what is asked
               in the text                                  in the pairs
@@ -87,7 +88,7 @@ def pairs(length: int) -> tuple[Pair, ...]:
         enough = len(asked) + PAIRS
         while len(asked) < enough:
             p = draw(dice)
-            pair = Pair(p.prefix, p.right, p.wrong, p.kind, p.distance, p.attractors, p.misled, beyond)
+            pair = Pair(p.prefix, p.right, p.wrong, p.kind, p.distance, p.attractors, p.misled, beyond, p.rest)
             asked.setdefault(p.prefix, pair)
     return tuple(asked.values())
 
@@ -151,5 +152,5 @@ def _returns(length: int) -> Iterator[tuple[Draw, bool]]:
 
 def _up_to(length: int, dice: Dice) -> int:
     """A length of filler, at most so much: as often up to 8 words as from 8 to 64."""
-    drawn = int((length + 1) ** dice.share()) - 1
+    drawn = int((length + 2) ** dice.share()) - 1
     return drawn if fits(drawn) else 0

@@ -151,6 +151,10 @@ class Passage:
         return self.words[self.asked]
 
     @property
+    def rest(self) -> str:
+        return " ".join(self.words[self.asked + 1 :]) + "\n"
+
+    @property
     def line(self) -> str:
         return " ".join(self.words) + "\n"
 
@@ -185,7 +189,8 @@ def greeting(
 ) -> Passage:
     """Who comes, who comes too and is greeted, and those who are only mentioned: is each of them a woman?
 
-    `before`: how many of the last are mentioned before the guest comes. `again`: host and guest are spoken of once more.
+    `before`: how many of the last are mentioned before the guest comes. `again`: host and guest are named once more, or
+    a pronoun is.
     """
     host, guest, *absent = _names(women, dice)
     words = [host, *_words("walked into the room .")]

@@ -43,6 +43,7 @@ class Pair:
     attractors: int | None = None  # words between the two that call for the wrong one
     misled: bool | None = None  # does the latest word of the sort that decides call for the wrong one?
     beyond: bool = False  # is it longer than any that was trained on?
+    rest: str = ""  # what follows the right form up to its line's end: read only where another pair comes after it
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Encoded:
     prefix: tuple[int, ...]
     right: tuple[int, ...]
     wrong: tuple[int, ...]
+    rest: tuple[int, ...] = ()
 
     @property
     def deciding(self) -> tuple[int, ...]:
@@ -68,7 +70,7 @@ def encoded(pair: Pair, tokenizer: Tokenizer) -> Encoded:
 
     space = " " if pair.prefix else ""
     right, wrong = (ids(space * bool(form.strip()) + form) for form in (pair.right, pair.wrong))
-    return Encoded(ids(pair.prefix), right, wrong)
+    return Encoded(ids(pair.prefix), right, wrong, ids(f" {pair.rest}") if pair.rest else ())
 
 
 def is_known(pair: Encoded, tokenizer: Tokenizer) -> bool:

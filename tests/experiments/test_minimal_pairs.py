@@ -25,6 +25,9 @@ PAIRS = (
     Pair("the writers", "are old .\n", "is old .\n", "agreement", 1, 0, False),
     Pair("", "the book is here .\n", "book the is here .\n", "order"),
     Pair("the book of the writers of the books", "is old", "are", "agreement", 7, 2, True, beyond=True),
+    Pair("the writers", "are", "is", "agreement", 1, 0, False, rest="old .\n"),
+    Pair("the book", "is", "are", "agreement", 1, 0, False, rest="here"),
+    Pair("the books", "are", "is", "agreement", 1, 0, False),
 )
 
 
@@ -58,8 +61,8 @@ def test_a_network_is_scored_as_one_token_after_the_other(name, carry):
             wanted = one_at_a_time(model, before, [*pair.prefix, *form], len(form))
             assert score == pytest.approx(wanted, rel=1e-10)
         if carry:
-            before += [*pair.prefix, *pair.right]
-            before += [END] if pair.right[-1] != END else []
+            before += [*pair.prefix, *pair.right, *pair.rest]
+            before += [END] if before[-1] != END else []
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 20, 10_000])
@@ -95,8 +98,8 @@ def test_counts_are_scored_as_one_token_after_the_other(carry, anew, order):
             )
             assert score == pytest.approx(wanted, rel=1e-10)
         if carry:
-            before = [*before, *pair.prefix, *pair.right]
-            before += [END] if before[-1] != END else []
+            before = [*before, *pair.prefix, *pair.right, *pair.rest]
+            before += first if before[-1:] != first else []
 
 
 def test_a_model_that_knows_its_subject_and_one_that_knows_the_last_noun():
@@ -117,6 +120,8 @@ def test_a_tie_is_half_right_and_what_is_unknown_is_counted_apart():
     assert (found.judged, found.accuracy, found.coverage) == (2, 0.75, pytest.approx(7 / 9))
     assert found.figures() == {"pairs": 3, "pairs judged": 2, "pair accuracy": 0.75, "pair coverage": found.coverage}
     assert found.grids() == {}
+    apart = [Pair("the", "is", "are", "known"), Pair("the", "sings", "sing", "unknown")]
+    assert "pair accuracy, unknown" not in judged(lambda asked: [(-1.0, -2.0)] * 2, WORDS, apart).figures()
 
 
 def test_scores_that_are_no_numbers_are_refused():
@@ -125,7 +130,7 @@ def test_scores_that_are_no_numbers_are_refused():
 
 
 def test_figures_and_grids_are_told_by_kind():
-    found = Judgement(PAIRS, (1.0, 1.0, 0.0, 0.0), 1.0)
+    found = Judgement(PAIRS[:4], (1.0, 1.0, 0.0, 0.0), 1.0)
     assert found.figures() == {
         "pairs": 4,
         "pairs judged": 4,

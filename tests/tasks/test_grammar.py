@@ -89,6 +89,24 @@ def test_everybody_in_a_passage_has_a_name_of_his_own():
         assert len({word for word in p.words if word in WOMEN}) == 10
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+def test_what_decides_is_the_latest_word_for_the_guest(by_name):
+    for p in drawn(lambda d: greeting([True, False, True], d, by_name=by_name, again=True)):
+        assert p.words[p.source - 5] == guests(p)[0]
+        assert p.words[p.source] == (guests(p)[0] if by_name else "he")
+        assert p.words[6] == (p.words[0] if by_name else "she")
+        assert not {"he", guests(p)[0]} & set(p.words[p.source + 1 : p.asked])
+        assert p.distance == 13
+
+
+@pytest.mark.parametrize(("gap", "others"), [(7, 0), (40, 2)])
+def test_what_decides_is_the_latest_word_for_the_thing(gap, others):
+    for p in drawn(lambda d: returning(gap, others, d, again=True), 50):
+        places = [i for i, word in enumerate(p.words) if word == p.right]
+        assert places[1:] == [p.source, p.asked]
+        assert p.distance == gap
+
+
 @pytest.mark.parametrize(("gap", "others"), [(7, 0), (11, 0), (14, 1), (40, 0), (40, 2), (160, 6)])
 def test_the_thing_returns_after_exactly_so_many_words(gap, others):
     for p in drawn(lambda d: returning(gap, others, d), 50):
