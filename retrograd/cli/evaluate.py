@@ -13,9 +13,7 @@ def evaluate(
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Text files, in UTF-8.")] = None,
     pairs: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="BLiMP's JSONL, or TSV of good, bad, or of prefix, right, wrong."
-        ),
+        typer.Option(metavar="FILE", help="BLiMP's JSONL, or TSV of good, bad, or of prefix, right, wrong."),
     ] = None,
     carry: Annotated[bool, typer.Option("--carry", help="The state goes on from pair to pair.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,

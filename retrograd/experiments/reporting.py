@@ -88,7 +88,7 @@ class Reporter:
             need=work.need,
             known=work.need_is_known,
             loss=best if math.isfinite(best) and work.task.sizes.measure == "nats" else None,
-            guess=work.task.guess,
+            guess=math.log(work.task.sizes.outputs),  # among all types: what an untrained model lies a little over
         )
 
     def report(self, keeper: Keeper, status: str, test: Evaluation | None, found: Success = NOTHING) -> Report:

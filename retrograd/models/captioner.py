@@ -44,12 +44,12 @@ class Captioner(nn.Module):
         self.picture, self.dropout = picture, dropout  # (channels, height, width)
         lowest, highest = stack.layers[0], stack.layers[-1]
         channels = (picture[0], *CHANNELS)
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(below, above, 3, stride=2, padding=1) for below, above in pairwise(channels)
-        )
-        for convolution in self.convolutions:
+        convolutions = [nn.Conv2d(below, above, 3, stride=2, padding=1) for below, above in pairwise(channels)]
+        for convolution in convolutions:
+            assert convolution.bias is not None
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)
+        self.convolutions = nn.ModuleList(convolutions)
         self.first = nn.Linear(CHANNELS[-1] * FIELDS**2, sum(cell.state_size for cell in stack.layers))
         nn.init.xavier_normal_(self.first.weight)
         nn.init.zeros_(self.first.bias)
@@ -73,8 +73,8 @@ class Captioner(nn.Module):
         if source is None or tuple(source.shape[1:]) != self.picture:
             came = "none" if source is None else tuple(source.shape)
             raise ShapeError(f"Pictures must be (batch, {', '.join(map(str, self.picture))}), got {came}.")
-        x = source / 255 if source.dtype == torch.uint8 else source
-        x = x.to(self.first.weight.dtype) - 0.5
+        x = source.to(self.first.weight.dtype)
+        x = (x / 255 if source.dtype == torch.uint8 else x) - 0.5
         for convolution in self.convolutions:
             x = convolution(x).relu()
         f = F.adaptive_avg_pool2d(x, FIELDS).flatten(1)

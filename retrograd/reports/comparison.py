@@ -4,6 +4,7 @@ Of each model there is one run for each seed; what counts is the same for every 
 intervals over the seeds. JSON out, as of a report: NaN and infinity by name.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from retrograd import runs
 from retrograd.measures import Estimate
 
 SCHEMA = 1
+LARGEST = 709.0  # e to the power of more is beyond a float
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,12 @@ class Figure:
     key: str  # what a report calls it: "test nats"
     rises: bool  # is more better?
     exponential: bool = False  # is it e to the power of what the report has, and differences are taken of?
+
+    def of(self, x: float) -> float:
+        """What is shown for what a report has; infinite where it is beyond a float."""
+        if not self.exponential:
+            return x
+        return math.exp(x) if x < LARGEST else math.inf
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class Outcome:
     status: str  # "finished", "failed", "preempted", "killed", "running", or "not begun"
     reason: str = ""  # why it failed
     figure: float | None = None  # as a report has it, and as differences are taken of it: nats for a perplexity
-    parameters: int | None = None
+    size: int | None = None  # how many parameters, n-grams or word counts
     start: str | None = None  # horizon: "23", ">192", "NaN"
     end: str | None = None
     context: dict[str, Any] | None = None  # steps, more, why
@@ -63,8 +71,8 @@ class Standing:
     model: str
     outcomes: tuple[Outcome, ...]
     counted: bool  # made at once from the data, the same for every seed
-    size: int | None  # how many parameters, or n-grams
-    unit: str  # "parameters", "n-grams"
+    size: int | None
+    unit: str  # of the size: "parameters", "n-grams", "word counts"
     test: Estimate | None  # the figure, of the runs that finished
     start: Middle | None  # horizon
     end: Middle | None

@@ -86,47 +86,36 @@ def status(it: Comparison) -> str:
 
 def standings(it: Comparison) -> Table:
     """The one table: a line for each model, the best first."""
-    heads = (
-        "model",
-        "size",
-        f"test {it.figure.name}",
-        "horizon, start",
-        "end",
-        "context",
-        "tokens/s",
-        "not finite",
-        "seeds",
-    )
-    return Table(heads, [_standing(it, s) for s in it.ranked])
+    heads = ("model", "size", f"test {it.figure.name}", "horizon", "at the end", "context", "tokens/s", "not finite")
+    rows = [_standing(it, s) for s in it.ranked]
+    if it.finished == it.planned:
+        return Table(heads, rows)
+    return Table((*heads, "finished"), [(*row, _seeds(s)) for row, s in zip(rows, it.ranked, strict=True)])
 
 
 def _standing(it: Comparison, s: Standing) -> tuple[str, ...]:
     first = s.not_finite
     return (
         s.model,
-        "-" if s.size is None else f"{s.size:,}{' n-grams' if s.unit == 'n-grams' else ''}",
+        "-" if s.size is None else f"{s.size:,}{'' if s.unit == 'parameters' else f' {s.unit}'}",
         figure(it, s.test),
         written(s.start),
         written(s.end),
         written(s.context),
         "-" if s.speed is None else f"{round(s.speed):,}",
         "-" if first is None else f"step {first:,}",
-        _seeds(s),
     )
 
 
 def _seeds(s: Standing) -> str:
-    """How many have finished, where not all have."""
-    planned = len(s.outcomes)
-    if s.counted:
-        return "any" if s.finished else "0 of 1"
-    return str(planned) if s.finished == planned else f"{s.finished} of {planned}"
+    """How many of its runs have finished."""
+    return f"{s.finished} of {len(s.outcomes)}"
 
 
 def figure(it: Comparison, found: Estimate | None) -> str:
     """Such as "5.31 (5.28 to 5.34)", or "98.2 % (97.1 to 99.3 %)"."""
-    if found is None:
-        return "-"
+    if found is None or not math.isfinite(found.value):
+        return "-" if found is None else number(found.value)
     if it.figure.name == "accuracy":
         value, low, high = (x if x is None else f"{100 * min(max(x, 0.0), 1.0):.1f}" for x in _three(found))
         return f"{value} %" if low is None else f"{value} % ({low} to {high} %)"
@@ -138,8 +127,7 @@ def figure_of(it: Comparison, o: Outcome) -> str:
     """Of one run."""
     if o.figure is None:
         return "-"
-    value = math.exp(min(o.figure, 700.0)) if it.figure.exponential else o.figure
-    return figure(it, Estimate(value, None, None))
+    return figure(it, Estimate(it.figure.of(o.figure), None, None))
 
 
 def _three(found: Estimate) -> tuple[float, float | None, float | None]:

@@ -26,7 +26,7 @@ COLOURS = {
 }
 SHAPES = ("circle", "square", "triangle", "cross")
 RELATIONS = {"above": (0, -1), "below": (0, 1), "left of": (-1, 0), "right of": (1, 0)}  # where the larger one is
-LARGE, SMALL = (6.0, 7.5), (3.5, 4.5)  # half the width of each, from and to
+LARGE, SMALL = (6.5, 7.5), (4.0, 5.0)  # half the width of each, from and to
 ASIDE = 5.0  # pixels that one may stand aside of the other, across their relation
 DARK, UNEVEN = 60, 20  # brightest ground; how far a colour may be off
 ONE_IN = 10  # pairs of shapes are held out for each of validation and test

@@ -97,6 +97,25 @@ def test_success_is_told_by_length(name, small, tmp_path):
     assert json.loads(done.report.to_json())["grids"][heading]["heads"] == list(grid.heads)
 
 
+def test_a_generated_text_is_judged_by_its_minimal_pairs(small, tmp_path):
+    task = {"name": "agreement"} | OF_ITS_OWN["agreement"]
+    counts = config.make({"task": task, "model": {"kind": "ngram", "order": 3}})
+    for name, settings in (("net", small("agreement")), ("counts", counts)):
+        report = train(settings, out=tmp_path / name).report
+        assert 0 <= report.figures["pair accuracy"] <= 1
+        assert report.figures["syntactic recency"] + report.figures["sequential recency"] == pytest.approx(1)
+        assert any(heading.startswith("Accuracy by attractors") for heading in report.grids)
+        assert any(heading.startswith("Accuracy by distance") for heading in report.grids)
+
+
+@pytest.mark.parametrize("name", ["translation", "captioning"])
+def test_sentences_that_it_writes_are_scored_and_shown(name, small, tmp_path):
+    report = train(small(name), out=tmp_path / "run").report
+    assert 0 <= report.figures["exact match"] <= 1
+    assert report.sample.count("(reference: ") == 8
+    assert not [note for note in report.notes if "BLEU" in note] or 0 <= report.figures["BLEU"] <= 100
+
+
 def test_a_run_of_earlier_days_is_read_as_it_was_written(text):
     old = {"task": "recall", "recall": {"gap": 7, "symbols": 3}}
     assert config.make(old).task == config.Task(name="recall", length=7, symbols=3)

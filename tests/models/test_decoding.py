@@ -88,7 +88,7 @@ def test_greedy_takes_the_likeliest_token_each_time(seed):
     for b, found in enumerate(greedy(model.step, 3, Ending(FIRST, LAST, 12))):
         sentence = ()
         while len(sentence) < 12:
-            best = max(range(V), key=lambda token: model.ln_p(b, (*sentence, token)))  # noqa: B023
+            best = max(range(V), key=lambda token: model.ln_p(b, (*sentence, token)))
             if best == LAST:
                 break
             sentence = (*sentence, best)

@@ -1,11 +1,14 @@
 """A comparison from a plan to a table: every run brought to its end, and what came of them written down after each.
 
-for event in comparing(plan, folder, workers=2):  show(event)        Began, Progressed, Ended ... and a Standing
+    for event in comparing(plan, folder, workers=2):  show(event)        Began, Progressed, Ended, Comparison ...
+
+Each run is the one that `retrograd train` would make of its config.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from retrograd import config, runs
 from retrograd.errors import UnknownName, UsageError
@@ -19,7 +22,16 @@ from retrograd.reports.comparison import Comparison
 from retrograd.runs import Run
 
 PAGE = "comparison.html"
-PLACES: dict[str, Callable[..., Iterator[Happened]]] = {"cores": pool.spread, "ray": cluster.spread}
+
+
+class Place(NamedTuple):
+    """Where runs are spread: how that is done, and how many there is room for at a time."""
+
+    spread: Callable[..., Generator[Happened, None, None]]
+    room: Callable[[config.Training], int]
+
+
+PLACES = {"cores": Place(pool.spread, pool.room), "ray": Place(cluster.spread, cluster.room)}
 
 
 def compare(
@@ -42,13 +54,13 @@ def compare(
 
 
 def check(*, on: str = "cores", workers: int | None = None) -> None:
-    """Raises UsageError for a place that there is not, or that lacks its package."""
+    """Raises UsageError for a place that there is not, that lacks its package, or that does not answer."""
     if on not in PLACES:
         raise UnknownName("place for --on", on, PLACES)
     if workers is not None and workers < 1:
         raise UsageError(f"At least one worker is needed, got --workers {workers}.")
     if on == "ray":
-        cluster.require()
+        cluster.joined()
 
 
 def shared(file: Path | None, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,15 +89,18 @@ def comparing(
 ) -> Iterator[Happened | Comparison]:
     """What happens to the runs, and after each that ends the comparison as it stands; the last is that of the end.
 
-    `workers`: runs at a time, one a core where nothing is said. When `stop` says yes, those that run are saved.
+    `workers`: runs at a time; as many as there is room for where nothing is said. When `stop` says yes, those that run
+    are saved and no other begins.
     """
     with Run(folder).writing():
         outcomes = Outcomes(folder)
         left = [entry for entry in plan.entries if not outcomes.complete(entry)]
-        many = workers or (pool.cores() if plan.shared.training.device == "cpu" else 1)
+        many = workers or (PLACES[on].room(plan.shared.training) if left else outcomes.workers)
         yield _written(plan, folder, outcomes, many)
-        if left:
-            for event in PLACES[on](folder, left, workers=many, stop=stop):
+        if not left:
+            return
+        with closing(PLACES[on].spread(folder, left, workers=many, stop=stop)) as events:
+            for event in events:
                 yield event
                 if isinstance(event, Ended):
                     outcomes.ended(event.entry.name, event.reason, event.context)

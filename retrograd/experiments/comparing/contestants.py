@@ -27,6 +27,7 @@ class Contestant:
     reads: str = ""  # "text", "labels", "no text"; "": everything
     counts: Mapping[str, set[str]] = field(default_factory=dict)  # the keys of each section that it reads
     idle: tuple[str, ...] = ()  # keys of [model] that it does not read
+    unit: str = "parameters"  # of its size
 
     @property
     def counted(self) -> bool:
@@ -43,9 +44,9 @@ def _cell(name: str, **others: Any) -> dict[str, Any]:
 
 
 CONTESTANTS = {
-    "ngram": Contestant({"kind": "ngram"}, reads="text", counts=counting.READ),
+    "ngram": Contestant({"kind": "ngram"}, reads="text", counts=counting.READ, unit="n-grams"),
     "window": Contestant({"kind": "window"}, reads="text", idle=("layers", "tied", "embedding_range")),
-    "naive-bayes": Contestant({"kind": "naive-bayes"}, reads="labels", counts=bag.READ),
+    "naive-bayes": Contestant({"kind": "naive-bayes"}, reads="labels", counts=bag.READ, unit="word counts"),
     "rnn": Contestant(_cell("elman", activation="tanh", init="default")),
     "irnn": Contestant(_cell("elman", activation="relu", init="identity")),
     "np-rnn": Contestant(_cell("elman", activation="relu", init="np_rnn")),

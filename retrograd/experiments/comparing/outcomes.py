@@ -1,6 +1,5 @@
 """What came of the runs of a comparison: one outcome each, read from its folder."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -21,7 +20,6 @@ FIGURES = (  # the first that a report has
     Figure("accuracy", "accuracy", rises=True),
     Figure("perplexity", "test nats", rises=False, exponential=True),
 )
-SIZES = ("parameters", "n-grams")  # what a report's subject calls the size of a model
 
 
 class Outcomes:
@@ -29,7 +27,8 @@ class Outcomes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.contexts = _contexts_before(folder)
+        before = _before(folder)
+        self.contexts, self.workers = _contexts(before), _workers(before)  # as they were last written down
         self.failures: dict[str, str] = {}  # by name, of this session
         self.figure: Figure | None = None  # what is compared; not known before a run has finished
         self._settled: dict[str, Outcome] = {}
@@ -83,7 +82,7 @@ def _outcome(
         status="failed" if reason and status != "finished" else status,
         reason=reason or (told if status == "failed" else ""),
         figure=report.figures.get(figure.key) if figure else None,
-        parameters=next((int(str(report.subject[key])) for key in SIZES if key in report.subject), None),
+        size=_size(report.subject),
         start=horizons.get("start"),
         end=horizons.get("end"),
         context=context,
@@ -94,12 +93,32 @@ def _outcome(
     )
 
 
-def _contexts_before(folder: Path) -> dict[str, dict[str, Any]]:
-    """What was measured of the context before, which is not measured again; nothing where that cannot be read."""
+def _size(subject: Mapping[str, Any]) -> int | None:
+    """What a report's subject says of the size of a model: parameters, or what is counted, which is all that it has."""
+    if {"types", "labels"} <= subject.keys():
+        return int(subject["types"]) * int(subject["labels"])
+    return next((int(subject[key]) for key in ("parameters", "n-grams") if key in subject), None)
+
+
+def _before(folder: Path) -> dict[str, Any]:
+    """The comparison as it was last written down; nothing where that cannot be read, and all is found out again."""
     try:
-        standings = runs.from_json((folder / RESULT).read_text(encoding="utf-8"))["standings"]
-        found = {one["name"]: one["context"] for standing in standings for one in standing["outcomes"]}
-    except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError):
+        values = runs.from_json((folder / RESULT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _workers(before: Mapping[str, Any]) -> int:
+    found = before.get("workers")
+    return found if isinstance(found, int) and found > 0 else 1
+
+
+def _contexts(before: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What was measured of the context of each run, which is not measured again."""
+    try:
+        found = {one["name"]: one["context"] for s in before["standings"] for one in s["outcomes"]}
+    except (KeyError, TypeError):
         return {}
     return {str(name): dict(context) for name, context in found.items() if _is_one(context)}
 

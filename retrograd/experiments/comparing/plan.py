@@ -16,7 +16,7 @@ import tomli_w
 import torch
 
 from retrograd import config, runs
-from retrograd.errors import ConfigError, RunError, UsageError
+from retrograd.errors import RunError, UsageError
 from retrograd.experiments import build, work
 from retrograd.experiments.comparing import contestants
 from retrograd.experiments.comparing.contestants import OWN
@@ -117,7 +117,7 @@ def opened(folder: Path) -> Plan:
         contestants.checked(models, plan.shared.task.name)
         if not seeds or values != plan.values:
             raise ValueError("it is not as it was written")
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, UsageError) as error:
         raise RunError(f"{folder / PLAN} was altered: {error}. {ANEW}") from None
     now = _refuse_what_cannot_be_built(plan).fingerprint
     if now != plan.data:
@@ -137,7 +137,7 @@ def put_down(plan: Plan, out: str | Path | None, *, name: str) -> Path:
 
 def _refuse_other(folder: Path, plan: Plan) -> None:
     then, now = config.flat(config.read(folder / PLAN)), config.flat(plan.values)
-    for key in dict.fromkeys([*then, *now]):
+    for key in dict.fromkeys([*now, *then]):
         if then.get(key) != now.get(key):
             raise RunError(
                 f"{folder} holds another comparison: {key.removeprefix('config.')} is {then.get(key)} there and "

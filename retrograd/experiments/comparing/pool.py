@@ -14,14 +14,14 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import retrograd
-from retrograd import runs
+from retrograd import config, runs
 from retrograd.experiments.comparing.plan import Entry
 
 MODULE = "retrograd.experiments.comparing.worker"
@@ -51,12 +51,15 @@ class Ended:
 Happened = Began | Progressed | Ended
 
 
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def room(training: config.Training) -> int:
+    """Runs that this machine takes at a time: as many as this process may use cores for, or one on a GPU."""
+    if training.device.startswith("cuda"):
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // (training.threads or 1))
 
 
-def spread(folder: Path, entries: Sequence[Entry], *, workers: int, stop: Stop) -> Iterator[Happened]:
+def spread(folder: Path, entries: Sequence[Entry], *, workers: int, stop: Stop) -> Generator[Happened, None, None]:
     """Bring every run to its end, so many at a time. When `stop` says yes those that run are saved and no other begins.
 
     Where whoever iterates goes away, the processes are killed, and lose what they did since their last checkpoint.
@@ -138,8 +141,8 @@ class _Process:
         if stopping:
             return Ended(self.entry, "preempted")
         last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing")
-        how = f"ended by signal {-code}" if code < 0 else f"left with {code}"
-        return Ended(self.entry, "failed", f"Its process was {how}: {last}")
+        how = f"was ended by signal {-code}" if code < 0 else f"left with {code}"
+        return Ended(self.entry, "failed", f"Its process {how}: {last}")
 
     def kill(self) -> None:
         self.let_go()

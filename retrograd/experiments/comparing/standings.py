@@ -1,15 +1,17 @@
 """From the outcomes of the runs to one comparison: a line for each model, what tells them apart, their courses.
 
-test figure         mean and interval over the seeds that finished; a perplexity's are e ^ (those of the nats)
-horizon, context    of the middle seed, the lower of two, and the range over the seeds
-speed               the median over the seeds of each run's median
+    test figure         mean and interval over the seeds that finished; a perplexity's are e ^ (those of the nats)
+    horizon, context    of the middle seed, the lower of two, and the range over the seeds
+    speed               the median over the seeds of each run's median
+
+What counts has one run, which stands for every seed of those that it is held against.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from retrograd.experiments.comparing import contestants, statistics
 from retrograd.experiments.comparing.courses import course
@@ -67,8 +69,8 @@ def _standing(name: str, outcomes: Sequence[Outcome], figure: Figure) -> Standin
         model=name,
         outcomes=tuple(outcomes),
         counted=one.counted,
-        size=next((o.parameters for o in outcomes if o.parameters is not None), None),
-        unit="n-grams" if one.changes["kind"] == "ngram" else "parameters",
+        size=next((o.size for o in outcomes if o.size is not None), None),
+        unit=one.unit,
         test=_over_seeds(values, figure) if values else None,
         start=_middle([_steps(o.start) for o in outcomes if o.start]),
         end=_middle([_steps(o.end) for o in known if o.end]),
@@ -86,13 +88,8 @@ def _figures(outcomes: Sequence[Outcome]) -> dict[int, float]:
 
 def _over_seeds(values: Sequence[float], figure: Figure) -> Estimate:
     found = statistics.interval(values)
-    if not figure.exponential:
-        return found
-    return Estimate(*(None if x is None else _exp(x) for x in (found.value, found.low, found.high)))  # type: ignore[arg-type]
-
-
-def _exp(x: float) -> float:
-    return math.exp(x) if x < 709 else math.inf
+    low, high = (None if x is None else figure.of(x) for x in (found.low, found.high))
+    return Estimate(figure.of(found.value), low, high)
 
 
 def _steps(shown: str) -> tuple[float, bool]:
@@ -133,7 +130,7 @@ def _by_seed(one: Standing, other: Standing) -> dict[int, float]:
 
 def _said(standings: Sequence[Standing], pairs: Sequence[Pair], figure: Figure, seeds: int) -> Iterator[str]:
     """What is not distinguishable, in sentences."""
-    known = [s for s in standings if s.test]
+    known = [s for s in standings if s.test and math.isfinite(s.test.value)]
     trained = [s for s in known if not s.counted]
     if len(known) > 1:
         if trained and max(s.finished for s in trained) < 2:
@@ -145,6 +142,9 @@ def _said(standings: Sequence[Standing], pairs: Sequence[Pair], figure: Figure, 
         else:
             yield from _ranked(known, pairs, figure)
     for s in standings:
+        if s.test and not math.isfinite(s.test.value):
+            nats = fmean(_figures(s.outcomes).values())
+            yield f"The {figure.name} of {s.model} is beyond every number: {nats:,.0f} nats on average."
         if lost := [o for o in s.outcomes if o.status == "failed"]:
             ended = f"{len(lost)} of {len(s.outcomes)} runs of {s.model} failed"
             yield f"{ended}; its figures are those of the others." if s.finished else f"{ended}; it has no figure."
@@ -165,6 +165,8 @@ def _ranked(known: Sequence[Standing], pairs: Sequence[Pair], figure: Figure) ->
     if rest:
         more = f"; and {len(rest) - FEW} other pairs" if len(rest) > FEW else ""
         yield f"Not told apart from each other: {'; '.join(rest[:FEW])}{more}."
+    if any(p.seeds == 2 and not p.apart for p in pairs):
+        yield "Two seeds tell little: their interval is 12.7 standard errors wide on either side, that of three 4.3."
     if len(pairs) > 1:
         yield (
             f"Each of the {len(pairs)} pairs is judged at 95 % by itself, over the seeds that both finished: of twenty "

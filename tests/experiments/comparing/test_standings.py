@@ -58,7 +58,7 @@ def test_other_figures_are_averaged_as_they_are():
 def test_the_best_is_named_with_those_that_cannot_be_told_apart_from_it():
     found = table(of("rnn", 3.0, 3.1, 3.2) | of("gru", 2.0, 2.3, 2.1) | of("lstm", 2.1, 2.2, 2.1))
     assert found.said[0] == "gru has the lowest perplexity, and lstm cannot be told apart from it."
-    assert len(found.said) == 2
+    assert len(found.said) == 2, "three seeds, so that none is told of two"
     assert "Each of the 3 pairs is judged at 95 % by itself" in found.said[1]
     assert [(p.first, p.second, p.apart) for p in found.pairs] == [
         ("rnn", "gru", True),
@@ -77,6 +77,18 @@ def test_pairs_behind_the_best_are_named_too():
     found = table(of("lstm", 1.0, 1.01) | of("rnn", 2.0, 3.0) | of("irnn", 3.0, 2.0))
     assert found.said[0].startswith("lstm has the lowest perplexity")
     assert "rnn and irnn" in found.said[0] + found.said[1]
+
+
+def test_two_seeds_are_said_to_tell_little_where_they_tell_nothing():
+    found = table(of("rnn", 2.0, 2.5) | of("lstm", 1.9, 2.6))
+    assert found.said[1].startswith("Two seeds tell little")
+
+
+def test_a_figure_beyond_every_number_is_said_and_takes_no_part():
+    found = table(of("additive", 2000.0, 1000.0) | of("rnn", 2.0, 2.01) | of("lstm", 1.0, 1.01))
+    assert found.standings[0].test.value == math.inf
+    assert found.said[0] == "lstm has the lowest perplexity, told apart from all others."
+    assert "The perplexity of additive is beyond every number: 1,500 nats on average." in found.said
 
 
 def test_one_seed_tells_nothing():
