@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from retrograd.cli.app import app
-from tests.cli.small import small
+from tests.cli.small import here, small
 from tests.cli.test_commands import MODEL
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +47,7 @@ def test_the_commands_in_the_readme_run(desk, monkeypatch):
             arguments[-1] = "12"  # steps
         elif "--config" not in arguments:
             arguments = small(arguments)
-        done = CliRunner().invoke(app, arguments)
+        done = here(arguments)
         assert done.exit_code == 0, f"{line}\n{done.output}"
 
 

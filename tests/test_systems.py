@@ -5,10 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from retrograd.cli.app import app
-from tests.cli.small import small
+from tests.cli.small import here, small
 
 PAGE = (Path(__file__).parent.parent / "docs" / "systems.md").read_text()
 COMMANDS = [shlex.split(found) for found in re.findall(r"`retrograd ([^`]*)`", PAGE) if "RUN" not in found]
@@ -36,7 +34,7 @@ def test_every_system_has_a_row():
 
 def run(arguments, desk, monkeypatch):
     monkeypatch.chdir(desk)
-    done = CliRunner().invoke(app, small(arguments))
+    done = here(small(arguments))
     assert done.exit_code in (0, 3), f"{arguments}\n{done.output}"  # 3: a diagnosis with an error in it
     return done.output
 

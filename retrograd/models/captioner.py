@@ -1,6 +1,6 @@
 """One to many: a convolutional network looks at a picture, a recurrent one says what it sees (Vinyals et al. 2015).
 
-    picture -> 3 x (3x3 convolution, stride 2, ReLU) -> its mean in each of 4 x 4 fields -> f
+    picture -> 3 x (3x3 convolution, group norm, ReLU, the strongest of 2 x 2) -> the mean of each of 4 x 4 fields -> f
     s[0] = tanh(A f + a)                                 the first state, of all layers at once
     s[t] = decoder(E x[t], s[t-1]),  logits[t] = U h[t] + b
 
@@ -21,6 +21,7 @@ from retrograd.models.source import begins
 
 FIELDS = 4  # along each side
 CHANNELS = (16, 32, 64)  # of the convolutions
+GROUPS = 8  # of channels, each brought to mean 0 and variance 1 (Wu and He 2018)
 
 
 class Captioner(nn.Module):
@@ -43,13 +44,8 @@ class Captioner(nn.Module):
         super().__init__()
         self.picture, self.dropout = picture, dropout  # (channels, height, width)
         lowest, highest = stack.layers[0], stack.layers[-1]
-        channels = (picture[0], *CHANNELS)
-        convolutions = [nn.Conv2d(below, above, 3, stride=2, padding=1) for below, above in pairwise(channels)]
-        for convolution in convolutions:
-            assert convolution.bias is not None
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
-        self.convolutions = nn.ModuleList(convolutions)
+        channels = pairwise((picture[0], *CHANNELS))
+        self.seeing = nn.Sequential(*(_block(below, above) for below, above in channels))
         self.first = nn.Linear(CHANNELS[-1] * FIELDS**2, sum(cell.state_size for cell in stack.layers))
         nn.init.xavier_normal_(self.first.weight)
         nn.init.zeros_(self.first.bias)
@@ -75,12 +71,19 @@ class Captioner(nn.Module):
             raise ShapeError(f"Pictures must be (batch, {', '.join(map(str, self.picture))}), got {came}.")
         x = source.to(self.first.weight.dtype)
         x = (x / 255 if source.dtype == torch.uint8 else x) - 0.5
-        for convolution in self.convolutions:
-            x = convolution(x).relu()
-        f = F.adaptive_avg_pool2d(x, FIELDS).flatten(1)
+        f = F.adaptive_avg_pool2d(self.seeing(x), FIELDS).flatten(1)
         f = F.layer_norm(f, f.shape[1:])
         s = self.first(F.dropout(f, self.dropout, self.training)).tanh()
         return tuple(s.split([cell.state_size for cell in self.stack.layers], -1))
 
     def extra_repr(self) -> str:
         return f"picture={self.picture}, dropout={self.dropout:g}"
+
+
+def _block(below: int, above: int) -> nn.Sequential:
+    """Half as high and wide: the strongest of each 2 x 2 places, or of what there is of them."""
+    convolution = nn.Conv2d(below, above, 3, padding=1)
+    assert convolution.bias is not None
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    nn.init.zeros_(convolution.bias)
+    return nn.Sequential(convolution, nn.GroupNorm(GROUPS, above), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True))

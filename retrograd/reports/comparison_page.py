@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 READING = (
     "Intervals are 95 % t intervals over the seeds: they say nothing of another text. The horizon, at the start and at "
     "the end, is how many steps back a gradient still counts; the context is how many steps of the past the loss "
-    "needs, the present one among them; both are of the middle seed, with the range. The speed is that of {workers} "
-    "at a time."
+    "needs, the present one among them; both are of the middle seed, with the range. The speed counts what is asked "
+    "for, with {workers} at work at a time."
 )
 PAIRING = (
     "The difference of the first from the second, over the seeds that both finished: seed by seed, since both met the "

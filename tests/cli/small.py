@@ -2,6 +2,12 @@
 
 import re
 import shlex
+from typing import Any
+
+import torch
+from typer.testing import CliRunner
+
+from retrograd.cli.app import app
 
 SMALL = {  # at so many examples, or of such a length, a task is quickly made
     "sentiment": ["task.examples=200"],
@@ -27,3 +33,11 @@ def small(arguments: list[str]) -> list[str]:
         changes = ["task.length=20"]
     given = [part for change in changes for part in ("--set", change)]
     return [*shlex.split(text), *given, "--hidden", "8", "--steps", "3"]
+
+
+def here(arguments: list[str]) -> Any:
+    """The command in this process, whose arithmetic is then as it was: a training's own process flushes denormals."""
+    try:
+        return CliRunner().invoke(app, arguments)
+    finally:
+        torch.set_flush_denormal(False)

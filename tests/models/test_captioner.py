@@ -78,7 +78,7 @@ def test_the_first_words_gradient_reaches_the_picture():
     seen = (pictures().double() / 255).requires_grad_()
     F.cross_entropy(m(tokens(), source=seen)[0][-1], tokens()[0]).backward()
     assert bool(seen.grad.flatten(1).any(1).all())
-    assert all(bool(p.grad.any()) for p in m.convolutions.parameters() if p.dim() > 1)
+    assert all(bool(p.grad.any()) for p in m.seeing.parameters() if p.dim() > 1)
 
 
 def test_what_stands_where_matters():

@@ -75,6 +75,28 @@ def test_a_beam_as_wide_as_there_are_sentences_finds_the_best_of_all(seed, power
         assert hypothesis.ended
 
 
+def one_at_a_time(model, b, width, longest):
+    """Beam search with lists: the best of all continuations, and one place less for each that has ended."""
+    begun, ended = [(0.0, ())], []
+    for _ in range(longest):
+        longer = [(model.ln_p(b, (*s, token)), (*s, token)) for _, s in begun for token in range(V)]
+        best = sorted(longer, reverse=True)[: width - len(ended)]
+        begun = [each for each in best if each[1][-1] != LAST]
+        ended += [each for each in best if each[1][-1] == LAST]
+    score, sentence = max((score / len(s), s) for score, s in ended or begun)
+    return score, sentence[:-1] if ended else sentence
+
+
+@pytest.mark.parametrize("width", [2, 3, 5, 9])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_narrow_beam_keeps_what_a_search_with_lists_keeps(width, seed):
+    model = Chain(seed, sharp=1.0)
+    for b, hypothesis in enumerate(beam(model.step, 3, ENDING, width=width)):
+        score, sentence = one_at_a_time(model, b, width, LONGEST)
+        assert hypothesis.tokens == sentence
+        assert hypothesis.score == pytest.approx(score, abs=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_beam_of_width_one_is_greedy(seed):
     model = Chain(seed)

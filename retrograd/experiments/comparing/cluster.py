@@ -27,7 +27,7 @@ from retrograd.experiments.comparing.pool import TICK, Began, Ended, Happened, P
 from retrograd.experiments.comparing.worker import End, Leash, brought_to_its_end
 from retrograd.reports import Report, html
 
-ASKED = 0.5  # seconds between two questions of a node whether to stop
+ASKED = 0.2  # seconds between two questions of a node whether to stop
 NAMED = ("train", "valid", "test")  # keys of [data] that name files
 Files = dict[str, bytes]  # by path in a folder
 

@@ -101,7 +101,7 @@ def _trained(folder: Path, settings: config.Config, leash: Leash, tell: Tell) ->
         if run.status() == "finished":
             leash.saves = True
             return "finished"
-        if reason := "":
+        if reason := diverged(run):
             raise RetrogradError(reason)
         return _last(resuming(folder, stop=stop), leash, tell)
     return _last(training(settings, out=folder, stop=stop), leash, tell)

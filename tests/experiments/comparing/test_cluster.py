@@ -13,10 +13,12 @@ from retrograd.experiments.archive.verification import verify
 from retrograd.experiments.comparing import cluster
 from retrograd.experiments.comparing.compare import begun, check, comparing
 from retrograd.experiments.comparing.pool import Began, Ended, Progressed
+from retrograd.experiments.comparing.worker import brought_to_its_end
 from retrograd.experiments.training import train
 from retrograd.runs import Run
+from retrograd.training import checkpoint
 from tests.experiments.comparing.test_comparing import TEXT
-from tests.experiments.comparing.test_worker import weights
+from tests.experiments.comparing.test_worker import held, weights
 
 
 def on_ray(test):
@@ -114,27 +116,35 @@ def test_runs_are_spread_over_the_nodes_and_come_back_whole(nodes, values, tmp_p
     assert all(s.context and s.end for s in found.standings)
     where = {e["by"] for path in folder.glob("*-1") for e in Run(path).events() if e["event"] == "started"}
     assert len(where) == 2, "a node has one processor, and both ran at once"
-    alone = train(plan.entries[0].settings, out=tmp_path / "alone")
-    assert weights(folder / "rnn-1") == weights(alone.run.path)
-    assert Run(folder / "rnn-1").config() == alone.run.config(), "with its texts where they lie here"
+    assert Run(folder / "rnn-1").config().data == plan.shared.data, "its texts are named as they lie here"
     assert verify(folder / "rnn-1").whole
     assert "/retrograd-" not in (folder / "rnn-1" / "report.html").read_text()
     assert not list(folder.glob("*.half"))
 
 
 @on_ray
-def test_what_is_stopped_comes_back_saved_and_goes_on_from_there(nodes, values, tmp_path):
-    plan, folder = begun(config.merge(values, {"training": {"steps": 1000}}), ["rnn"], seeds=1, out=tmp_path / "it")
+def test_what_is_stopped_comes_back_saved(nodes, values, tmp_path):
+    plan, folder = begun(config.merge(values, {"training": {"steps": 100_000}}), ["rnn"], seeds=1, out=tmp_path / "it")
     begins: list[Progressed] = []
     for event in comparing(plan, folder, on="ray", stop=begins.__len__):
         begins.extend([event] if isinstance(event, Progressed) else [])
     assert (event.finished, event.planned) == (0, 1)
     run = Run(folder / "rnn-1")
-    assert run.status() == "preempted"
+    assert [e["event"] for e in run.events()] == ["started", "preempted"]
+    assert checkpoint.find(run.checkpoints, "last").step > 0
+
+
+@on_ray
+def test_what_was_begun_here_goes_on_there_to_the_same_bits(nodes, values, tmp_path):
+    plan, folder = begun(values, ["rnn"], seeds=1, out=tmp_path / "it")
+    (entry,), leash = plan.entries, held()
+    end = brought_to_its_end(folder / entry.name, entry.settings, leash, lambda told: leash.let_go())
+    assert end.status == "preempted"
     *_, found = comparing(plan, folder, on="ray")
     assert found.finished == 1
+    run = Run(folder / entry.name)
     assert [e["event"] for e in run.events()] == ["started", "preempted", "resumed", "finished"]
-    assert weights(run.path) == weights(train(plan.entries[0].settings, out=tmp_path / "alone").run.path)
+    assert weights(run.path) == weights(train(entry.settings, out=tmp_path / "alone").run.path)
 
 
 @on_ray

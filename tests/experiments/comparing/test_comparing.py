@@ -179,17 +179,23 @@ def test_two_processes_do_not_write_one_comparison(done, values):
         compare(values, ["ngram", "rnn", "gru"], seeds=2, out=done.folder, on="here")
 
 
-def test_in_a_process_of_its_own_a_run_is_stopped_saved_and_gone_on_with_to_the_same_bits(values, tmp_path):
-    plan, folder = begun(config.merge(values, {"training": {"steps": 60}}), ["rnn"], seeds=1, out=tmp_path / "it")
+def test_in_a_process_of_its_own_a_run_is_stopped_and_saved(values, tmp_path):
+    plan, folder = begun(config.merge(values, {"training": {"steps": 100_000}}), ["rnn"], seeds=1, out=tmp_path / "it")
     begins: list[Progressed] = []
     for event in comparing(plan, folder, workers=2, stop=begins.__len__):
         begins.extend([event] if isinstance(event, Progressed) else [])
     assert (event.finished, event.planned) == (0, 1)
-    assert Run(folder / "rnn-1").status() == "preempted"
+    assert [e["event"] for e in Run(folder / "rnn-1").events()] == ["started", "preempted"]
+
+
+def test_in_a_process_of_its_own_what_was_stopped_goes_on_to_the_same_bits(values, tmp_path):
+    plan, folder = begun(values, ["rnn"], seeds=1, out=tmp_path / "it")
+    (entry,), leash = plan.entries, held()
+    assert brought_to_its_end(folder / "rnn-1", entry.settings, leash, lambda _: leash.let_go()).status == "preempted"
     *_, found = comparing(plan, folder, workers=2)
     assert found.finished == 1
     assert found.standings[0].outcomes[0].context is not None
-    assert weights(folder / "rnn-1") == weights(train(plan.entries[0].settings, out=tmp_path / "alone").run.path)
+    assert weights(folder / "rnn-1") == weights(train(entry.settings, out=tmp_path / "alone").run.path)
 
 
 def test_a_process_that_vanishes_is_a_failure_with_its_last_words(values, tmp_path, monkeypatch):
