@@ -11,7 +11,7 @@ text.write_text("".join(f"{n} and {n + 1} make {2 * n + 1}.\n" for n in range(40
 
 config = rg.make_config({"data": {"train": [str(text)]}, "model": {"hidden": 64}, "training": {"steps": 150}})
 result = rg.train(config)
-print(f"{result.test.nats:.2f} nats per character after {result.steps} steps, in {result.run.path}")
+print(f"{result.test.loss:.2f} nats per character after {result.steps} steps, in {result.run.path}")
 
 print(rg.generate(result.run.path, prompt="7 and 8 make", length=40, seed=1))
 

@@ -41,6 +41,7 @@ MODEL, TRAINING, NUMBERS, SUMS = (
 other_sizes = swap("*/config.toml", "hidden = 16", "hidden = 17")
 other_cell = swap("*/config.toml", "lstm", "gru")
 foreign_key = swap("*/config.toml", "hidden =", "hiden =")
+three_types = forged(NUMBERS, numbers(sizes={"inputs": 3, "outputs": 3}))
 no_sizes = forged(NUMBERS, numbers(sizes="many"))
 one_type_more = forged("*/tokenizer.json", swapped('["<unk>", ', '["<unk>", "Z", '))
 other_level = forged("*/tokenizer.json", swapped('"char"', '"chars"'))
@@ -278,7 +279,7 @@ TABLE = [
     ("checkpoint.json of another version", forged(NUMBERS, numbers(schema=9)), RESUME, 2, "has schema 9"),
     ("checkpoint.json without a place", no_place, RESUME, 2, "cannot be gone on from"),
     ("checkpoint.json of a foreign place", foreign_place, RESUME, 2, "cannot be gone on from"),
-    ("checkpoint.json of another vocabulary", forged(NUMBERS, numbers(vocabulary=3)), "generate run", 2, "do not fit"),
+    ("checkpoint.json of another vocabulary", three_types, "generate run", 2, "do not fit"),
     ("checkpoint.json without sizes", no_sizes, "generate run", 2, "what its model reads"),
     ("SHA256SUMS cut", cut(SUMS), "generate run", 2, "was cut or altered"),
     ("SHA256SUMS gone", gone(SUMS), "generate run", 2, "cannot be verified"),
