@@ -28,10 +28,14 @@ USUAL: dict[str, dict[str, dict[str, Any]]] = {
     },
     "translation": {
         "data": {"level": "word", "vocabulary": 6_000},
-        "model": {"hidden": 256, "embedding": 128, "dropout": 0.3},
-        "training": {"batch": 64},
+        "model": {"hidden": 256, "embedding": 128, "dropout": 0.2},
+        "training": {"batch": 32, "lr": 0.002},
     },
-    "captioning": {"data": {"level": "word"}, "model": {"hidden": 128, "dropout": 0.0}, "training": {"batch": 64}},
+    "captioning": {
+        "data": {"level": "word"},
+        "model": {"hidden": 128, "dropout": 0.0},
+        "training": {"batch": 32, "lr": 0.002},
+    },
 }
 UNKNOWN = "unknown"  # of a watched training, which is somebody's own
 Positive = Annotated[int, Field(gt=0)]

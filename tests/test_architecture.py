@@ -46,6 +46,7 @@ RARE = {
     "sacrebleu",
     "lightning",
     "transformers",
+    "ray",
 }
 HEAVY = {"torch", "safetensors", "pydantic", "rich", "numpy"}
 

@@ -1,12 +1,10 @@
 """retrograd compare TEXT... --models A,B,C: models on the same data, side by side."""
 
 import shlex
-import signal
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
@@ -77,7 +75,7 @@ def compare(
     pressed: list[int] = []
     told = _Told(json=json, quiet=quiet, pressed=pressed)
     told.say(f"{len(plan.entries)} runs, in {folder}")
-    with signals.handled(partial(_note, pressed)), told:
+    with signals.noted(pressed), told:
         for event in comparisons.comparing(plan, folder, workers=workers, on=on, stop=told.asked):
             told.show(event)
     told.result()
@@ -191,11 +189,3 @@ def lines(found: "Comparison", *, quiet: bool = False) -> Iterator[str]:
         left = f"{found.finished} of {found.planned} runs have finished. {comparison_page.RESUME}"
         yield from ["", *tables.wrapped(left.format(folder=shlex.quote(found.folder)), room=room)]
     yield from ["", f"Page {found.folder}/comparison.html"]
-
-
-def _note(pressed: list[int], number: int, frame: FrameType | None) -> None:
-    """The first signal is kept, to be acted on at the next look; the second leaves at once. A terminal that closes
-    sends two, one of its own and one of the shell's."""
-    if pressed and number != getattr(signal, "SIGHUP", None):
-        raise SystemExit(128 + number)
-    pressed.append(number)

@@ -134,6 +134,12 @@ def _guess(plan: events.Planned) -> str:
     return f"first loss ln {round(math.exp(plan.guess))} = {plan.guess:.3f} nats"
 
 
+USE = {  # what the model of a task is for
+    **dict.fromkeys(TEXTS, ('generate {run} --prompt "The "', "evaluate {run} OTHER.txt")),
+    **dict.fromkeys(("sentiment", "tagging"), ('label {run} "a sentence"',)),
+    "translation": ('translate {run} "a sentence"',),
+    "captioning": ("caption {run} PICTURE.png",),
+}
 NAMES = {"train": "training", "valid": "validation", "test": "test"}
 
 
@@ -171,11 +177,10 @@ def ending(result: events.Finished) -> str:
     run = result.run.path
     if result.status == "preempted":
         return f"Stopped at step {result.steps:,}. To go on:\n  retrograd train --resume {run}"
-    follow = (
-        f'\n  retrograd generate {run} --prompt "The "\n  retrograd evaluate {run} OTHER.txt' if result.sample else ""
-    )
-    diagnose = f"\n  retrograd diagnose {run}" if result.report.measurements else ""  # what counts has no gradient
-    return f"Run {run}\n  retrograd report {run}{follow}{diagnose}"
+    verbs = ["report {run}", *USE.get(str(result.report.subject["task"]), ())]
+    if result.report.measurements:  # what counts has no gradient
+        verbs.append("diagnose {run}")
+    return "\n  retrograd ".join(["Run {run}", *verbs]).format(run=run)
 
 
 def summary(result: events.Finished) -> dict[str, object]:

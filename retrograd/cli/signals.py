@@ -29,6 +29,20 @@ def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
             signal.signal(number, was)
 
 
+@contextmanager
+def noted(pressed: list[int]) -> Iterator[None]:
+    """Keep the first in `pressed`, to be acted on at the next look; the second leaves at once. A terminal that closes
+    sends two, one of its own and one of the shell's."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if pressed and number != getattr(signal, "SIGHUP", None):
+            raise SystemExit(128 + number)
+        pressed.append(number)
+
+    with handled(note):
+        yield
+
+
 def leave(number: int, frame: FrameType | None) -> None:
     """Leave at once, with what a shell expects; what is being written is cleared away on the way out."""
     print(f"retrograd: Stopped by {NAMES[signal.Signals(number).name]}.", file=sys.stderr)

@@ -1,10 +1,8 @@
 """retrograd train TEXT...: a language model on one's own text, and how far back its gradient reaches."""
 
-import signal
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -66,7 +64,7 @@ def train(
     with Screen(json=json, quiet=quiet) as screen:
         events = way(tensorboard=tensorboard, stop=lambda: bool(pressed))
         first = next(events)  # from here on there is something to save; before, a signal leaves at once
-        with signals.handled(partial(_note, pressed)):
+        with signals.noted(pressed):
             for event in chain([first], events):
                 try:
                     screen.show(event)
@@ -75,11 +73,3 @@ def train(
                     pressed.append(signals.PIPE)
     if isinstance(event, Finished) and event.status == "preempted":  # a signal in the last second changes nothing
         raise typer.Exit(128 + pressed[0])
-
-
-def _note(pressed: list[int], number: int, frame: FrameType | None) -> None:
-    """The first signal is kept, to be acted on after the step; the second leaves at once. A terminal that closes
-    sends two, one of its own and one of the shell's."""
-    if pressed and number != getattr(signal, "SIGHUP", None):
-        raise SystemExit(128 + number)
-    pressed.append(number)

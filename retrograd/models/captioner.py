@@ -1,6 +1,7 @@
 """One to many: a convolutional network looks at a picture, a recurrent one says what it sees (Vinyals et al. 2015).
 
-    picture -> 3 x (3x3 convolution, group norm, ReLU, the strongest of 2 x 2) -> the mean of each of 4 x 4 fields -> f
+    picture -> 3 x (3x3 convolution, group norm, ReLU, the strongest of 2 x 2) -> the mean of each of 4 x 4 fields
+            -> mean 0 and variance 1 -> f
     s[0] = tanh(A f + a)                                 the first state, of all layers at once
     s[t] = decoder(E x[t], s[t-1]),  logits[t] = U h[t] + b
 

@@ -27,7 +27,7 @@ from retrograd.tasks.window import Sizes
 
 CAPTIONS = "captions.tsv"
 HOLDS = "a picture's file and its caption"
-TRAINED, HELD_OUT, SEED = 8_000, 1_000, 6_000_011  # of the drawn set, which is the same for every run
+TRAINED, HELD_OUT, SEED = 16_000, 1_000, 6_000_011  # of the drawn set, which is the same for every run
 
 Fitted = tuple[Tokenizer | None, Tokenizer | None]
 

@@ -1,6 +1,7 @@
 """retrograd translate and caption: what they print, what they read, and one sentence for what cannot be."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -49,6 +50,17 @@ def test_json_names_run_source_and_translation(runs):
     assert (told["run"], told["beam"]) == (str(runs / "translation"), 3)
     assert [each["source"] for each in told["sentences"]] == TEXTS
     assert [each["translation"] for each in told["sentences"]] == translate(runs / "translation", TEXTS, beam=3)
+
+
+@pytest.mark.parametrize(
+    "task, verb", [("translation", 'translate out "a sentence"'), ("captioning", "caption out PIC")]
+)
+def test_a_training_ends_with_the_verb_that_its_model_is_for(tmp_path, monkeypatch, task, verb):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(config.dump(config.make(TINY | {"task": TASKS[task]})))
+    done = retrograd("train", "--config", "tiny.toml", "--out", "out")
+    assert f"retrograd {verb}" in done.output
+    assert "retrograd generate" not in done.output
 
 
 def test_one_picture_gives_its_caption_and_several_their_names_too(runs):
