@@ -53,7 +53,7 @@ def test_json_names_run_source_and_translation(runs):
 
 
 @pytest.mark.parametrize(
-    "task, verb", [("translation", 'translate out "a sentence"'), ("captioning", "caption out PIC")]
+    ("task", "verb"), [("translation", 'translate out "a sentence"'), ("captioning", "caption out PIC")]
 )
 def test_a_training_ends_with_the_verb_that_its_model_is_for(tmp_path, monkeypatch, task, verb):
     monkeypatch.chdir(tmp_path)
