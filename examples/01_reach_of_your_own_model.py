@@ -31,7 +31,7 @@ def losses(m: nn.Module) -> torch.Tensor:
     return each.transpose(0, 1)
 
 
-report = rg.diagnose(model, losses, need=100)
+report = rg.diagnose(model, losses, need=100, all=True)  # every measure there is
 horizon = report.horizon
 print(f"The gradient reaches {horizon} steps back and changes by a factor of {horizon.decay:.2f} with each step.")
 for finding in report.findings:

@@ -46,13 +46,18 @@ if TYPE_CHECKING:
     from retrograd.experiments.build import to_torch as to_torch
     from retrograd.experiments.callbacks import LightningWatch as LightningWatch
     from retrograd.experiments.callbacks import TrainerWatch as TrainerWatch
+    from retrograd.experiments.comparing.compare import compare as compare
     from retrograd.experiments.examination import assert_horizon as assert_horizon
     from retrograd.experiments.examination import diagnose as diagnose
     from retrograd.experiments.fixing import fix as fix
     from retrograd.experiments.generation import generate as generate
+    from retrograd.experiments.labelling import label as label
+    from retrograd.experiments.sentences import caption as caption
+    from retrograd.experiments.sentences import translate as translate
     from retrograd.experiments.training import resume as resume
     from retrograd.experiments.training import train as train
     from retrograd.experiments.watching import watch as watch
+    from retrograd.explore import EXPLORATIONS as EXPLORATIONS
     from retrograd.init import INITS as INITS
     from retrograd.init import initialise_ as initialise_
     from retrograd.measures import (
@@ -97,13 +102,18 @@ _HOME = {
     "to_torch": "experiments.build",
     "LightningWatch": "experiments.callbacks",
     "TrainerWatch": "experiments.callbacks",
+    "compare": "experiments.comparing.compare",
     "assert_horizon": "experiments.examination",
     "diagnose": "experiments.examination",
     "fix": "experiments.fixing",
     "generate": "experiments.generation",
+    "label": "experiments.labelling",
+    "caption": "experiments.sentences",
+    "translate": "experiments.sentences",
     "resume": "experiments.training",
     "train": "experiments.training",
     "watch": "experiments.watching",
+    "EXPLORATIONS": "explore",
     "INITS": "init",
     "initialise_": "init",
     "MEASURES": "measures",

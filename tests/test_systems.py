@@ -8,7 +8,8 @@ import pytest
 
 from tests.cli.small import here, small
 
-PAGE = (Path(__file__).parent.parent / "docs" / "systems.md").read_text()
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "systems.md").read_text()
 COMMANDS = [shlex.split(found) for found in re.findall(r"`retrograd ([^`]*)`", PAGE) if "RUN" not in found]
 EXTRA = {"naive-bayes", "digits", "bayes"}  # need scikit-learn
 
@@ -23,13 +24,19 @@ def desk(text, tmp_path_factory):
     folder = tmp_path_factory.mktemp("desk")
     (folder / "notes.txt").write_text(text.read_text())
     (folder / "hello.txt").write_text("hello\n" * 200)
-    (folder / "configs").symlink_to(Path(__file__).parent.parent / "configs")
+    (folder / "configs").symlink_to(ROOT / "configs")
     return folder
 
 
 def test_every_system_has_a_row():
     rows = re.findall(r"^\| (S\d+) \|", PAGE, re.MULTILINE)
     assert sorted(rows, key=lambda row: int(row[1:])) == [f"S{n}" for n in range(1, 36)]
+
+
+def test_every_system_has_an_example():
+    rows = re.findall(r"^\| `(examples/\w+\.py)` \| (.*) \|$", PAGE, re.MULTILINE)
+    assert sorted(path for path, _ in rows) == sorted(f"examples/{p.name}" for p in (ROOT / "examples").glob("*.py"))
+    assert {row for _, named in rows for row in named.split(", ")} == {f"S{n}" for n in range(1, 36)}
 
 
 def run(arguments, desk, monkeypatch):

@@ -15,6 +15,7 @@ SMALL = {  # at so many examples, or of such a length, a task is quickly made
     "translation": ["task.examples=200"],
     "captioning": ["task.examples=60"],
     "agreement": ["task.examples=300"],
+    "coloured-shapes": ["task.examples=60"],
 }
 
 
@@ -25,12 +26,13 @@ def small(arguments: list[str]) -> list[str]:
         return arguments
     text = re.sub(r"--(steps|minutes) \S+", "", text)
     text = re.sub(r"--hidden \S+", "", text)
-    task = re.search(r"--task (\S+)", text)
-    changes = SMALL.get(task[1], []) if task else ["training.window=16"]
+    named = re.search(r"--(task |config \S*/)([\w-]+)", text)
+    if named is None:
+        changes = ["training.window=16"]
+    else:
+        changes = SMALL.get(named[2], ["task.length=20"] if "config" in named[1] else [])
     if arguments[0] == "compare":
         text = re.sub(r"--models \S+ (.*)--seeds \S+", r"--models ngram,rnn \1--seeds 1", text)
-    if "--config" in text:
-        changes = ["task.length=20"]
     given = [part for change in changes for part in ("--set", change)]
     return [*shlex.split(text), *given, "--hidden", "8", "--steps", "3"]
 
