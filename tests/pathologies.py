@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from retrograd.bptt.stack import Stack
-from retrograd.cells import Elman
+from retrograd.cells import Additive, Elman
 from retrograd.init import initialise_
 from retrograd.measures import attribution, clipping, first_nonfinite, horizon, lyapunov, reach, saturation, window
 from retrograd.trace import record
@@ -175,6 +175,14 @@ CASES = {
     "one loss for many steps": Case(
         "summed-loss", lstm("default", loss=lambda y: y.sum()), lstm("forget_bias=4.1", loss=lambda y: y[-1].sum()), ""
     ),
+    "a sum over a whole text": Case(
+        "diverged",
+        Subject(
+            lambda: Stack([Additive(X, H)]), told={"loss": 120.0, "guess": 4.17, "window": NEED, "cell": "additive"}
+        ),
+        Subject(lambda: Stack([Additive(X, H)]), told={"loss": 4.2, "guess": 4.17, "window": NEED, "cell": "additive"}),
+        "--cell lstm --init forget_bias=4.1",
+    ),
     "a training that diverged": Case(
         "diverged",
         lstm("forget_bias=4.1", told={"loss": 5.6e30, "guess": 4.17}),
@@ -195,7 +203,7 @@ def measured(subject: Subject, *, seed: int = 0) -> dict[str, Any]:
         trace = record(model, lambda m: subject.loss(m(x)[0] @ w))
     cell = trace.layers[0].cell
     finite = first_nonfinite(trace) is None
-    cut = subject.told.get("window") is not None
+    cut = subject.told.get("window") is not None and getattr(cell, "weight_hh", None) is not None
     return {
         "horizon": horizon(reach(trace)),
         "saturation": saturation(trace),

@@ -99,12 +99,10 @@ def _plain(patient: Patient) -> list[Remedy]:
     if not relu and not linear:
         found.append(_remedy(patient, "irnn", math.inf))
     remembering = prediction.forgetting(bias, patient.horizon.threshold)
-    return [
-        *found,
-        _remedy(patient, "gated-cell", remembering, bias=bias),
-        _remedy(patient, "additive-path", math.inf),
-        *_learning(patient),
-    ]
+    found.append(_remedy(patient, "gated-cell", remembering, bias=bias))
+    if patient.window is None:  # through a text its state is carried on, and grows without end
+        found.append(_remedy(patient, "additive-path", math.inf))
+    return [*found, *_learning(patient)]
 
 
 def _orthogonal(patient: Patient) -> float | None:

@@ -2,9 +2,11 @@
 
     diverged: best validation loss >= 1.1 ln V          V types: what every answer alike would cost
 
-A loss that is huge and still a number ends no training, and its gradient may look healthy.
+A loss that is huge and still a number ends no training, and its gradient may look healthy. An additive state from
+which nothing is ever taken away does the same at any length of step, where it is carried through a text.
 """
 
+from retrograd.diagnosis.choice import memory_bias
 from retrograd.diagnosis.finding import Finding
 from retrograd.diagnosis.patient import Patient
 from retrograd.diagnosis.remedy import remedy
@@ -16,15 +18,25 @@ def diverged(patient: Patient) -> Finding | None:
     loss, guess = patient.loss, patient.guess
     if loss is None or guess is None or not loss >= MARGIN * guess:
         return None
+    worse = f"The validation loss is {loss:.4g} nats at best; a guess among all types costs {guess:.4g}."
+    evidence = {"loss": loss, "guess": guess}
+    if patient.cell == "additive" and patient.window is not None:
+        gated = remedy("gated-cell", bias=memory_bias(patient.window))
+        return Finding(
+            code="diverged",
+            severity="error",
+            message=f"{worse} The state grows without end.{patient.tries((gated,))}",
+            evidence=evidence,
+            why="What an additive cell has read stays in its state, which is carried through the whole text.",
+            is_not="It is no step that was too long: clipping and a lower learning rate do not stop a sum.",
+            remedies=(gated,),
+        )
     clip = remedy("clip-norm", norm=1.0)
     return Finding(
         code="diverged",
         severity="error",
-        message=(
-            f"The validation loss is {loss:.4g} nats at best; a guess among all types costs {guess:.4g}. The training "
-            f"diverged. Try {patient.advice(clip)}, and a lower learning rate."
-        ),
-        evidence={"loss": loss, "guess": guess},
+        message=f"{worse} The training diverged.{patient.tries((clip,), ', and a lower learning rate')}",
+        evidence=evidence,
         why="Steps that were too long led the weights away from where they began.",
         is_not="It is no lack of training: an untrained model is no worse than a guess.",
         remedies=(clip,),

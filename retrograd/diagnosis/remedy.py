@@ -33,10 +33,12 @@ FORMS: dict[str, Form] = {
     "irnn": Form("architecture", "--init identity --set model.activation=relu"),
     "gated-cell": Form("architecture", "--cell lstm --init forget_bias={bias:g}"),
     "additive-path": Form("architecture", "--cell additive --init default"),
-    "norm-preserving": Form("training"),  # a term beside the loss: Pascanu et al., 2013
+    "norm-preserving": Form(
+        "training", "--set training.remedy=norm-preserving"
+    ),  # a term beside the loss: Pascanu et al., 2013
     "flossing": Form("training"),  # gradient flossing: Engelken, 2023
     "clip-norm": Form("training", "--clip {norm:g}"),
-    "clip-in-time": Form("training"),
+    "clip-in-time": Form("training", "--set training.remedy=clip-in-time={norm:g}"),
     "window": Form("training", "--window {steps:g}"),
 }
 

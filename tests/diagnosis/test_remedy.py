@@ -6,6 +6,8 @@ import math
 import pytest
 
 from retrograd.diagnosis import Remedy, judge, remedy
+from retrograd.diagnosis.choice import open_gates
+from retrograd.diagnosis.patient import Patient
 from retrograd.diagnosis.remedy import FORMS
 from retrograd.init import INITS
 from retrograd.measures import Attribution, Clipping, Estimate, LayerAttribution, Saturation
@@ -101,11 +103,9 @@ def test_a_trained_model_is_not_told_first_to_start_anew():
     assert [it.name for it in growing.remedies][:2] == ["clip-norm", "clip-in-time"]
 
 
-@pytest.mark.parametrize("saturation", [LSTM, GRU])
-def test_where_only_a_new_start_is_left_a_trained_model_is_told_none(saturation):
-    (finding,) = judge(SHORT, saturation, need=150, trained=True)
-    assert finding.remedies == ()
-    assert "Try" not in finding.message
+def test_where_only_a_new_start_is_left_a_trained_model_is_told_none():
+    assert [it.name for it in open_gates(Patient(SHORT, LSTM, need=150))] == ["chrono"]
+    assert open_gates(Patient(SHORT, LSTM, need=150, trained=True)) == ()
 
 
 def test_what_does_not_apply_is_not_offered():
@@ -124,11 +124,17 @@ def test_what_does_not_apply_is_not_offered():
 def test_the_command_line_is_offered_what_it_has_an_option_for():
     assert "calibrated" in names(activation="tanh", foreign=True)
     assert "calibrated" not in names(activation="tanh")
-    assert "clip-in-time" not in [it.name for it in judge(geometric(1.2), LSTM, need=150)[0].remedies]
+    assert "flossing" in names(activation="tanh", foreign=True)
+    assert "flossing" not in names(activation="tanh")
+
+
+def test_no_sum_is_offered_where_the_state_is_carried_through_a_text():
+    assert "additive-path" in names(activation="tanh")
+    assert "additive-path" not in names(activation="tanh", window=150)
 
 
 def test_what_was_done_already_is_not_offered_again():
-    assert names(LSTM, init="forget_bias=5.1") == ["chrono"]
+    assert names(LSTM, init="forget_bias=5.1") == ["chrono", "norm-preserving"]
     assert "orthogonal" not in names(init="orthogonal")
     assert "identity" not in names(init="identity", activation="relu")
     assert names(init="identity", activation="tanh")[0] == "irnn", "with another activation it is another network"
