@@ -6,6 +6,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from retrograd.bptt.stack import Stack
+from retrograd.cells import Elman
 from retrograd.trace import record
 from tests.oracles import STEPS
 
@@ -66,3 +68,14 @@ def without_states():
 
     x = torch.randn(T, B, X, requires_grad=True)
     return record(nn.Sequential(Smoothing()), lambda m: m(x).square().sum(-1))
+
+
+def register(size: int) -> Stack:
+    """A linear net whose state holds the last `size` inputs, the newest first."""
+    cell = Elman(1, size, activation="identity")
+    with torch.no_grad():
+        for x in cell.parameters():
+            x.zero_()
+        cell.weight_ih[0, 0] = 1
+        cell.weight_hh.copy_(torch.diag(torch.ones(size - 1), -1))
+    return Stack([cell])

@@ -4,23 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from retrograd.bptt.stack import Stack
-from retrograd.cells import Elman
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures import context
+from tests.measures.subjects import register
 
 T, B, D = 60, 5, 7
-
-
-def register(size: int) -> Stack:
-    """A linear net whose state holds the last `size` inputs, the newest first."""
-    cell = Elman(1, size, activation="identity")
-    with torch.no_grad():
-        for x in cell.parameters():
-            x.zero_()
-        cell.weight_ih[0, 0] = 1
-        cell.weight_hh.copy_(torch.diag(torch.ones(size - 1), -1))
-    return Stack([cell])
 
 
 class Loop(nn.Module):

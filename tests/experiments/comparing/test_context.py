@@ -5,25 +5,13 @@ import torch
 from torch import nn
 
 from retrograd import config
-from retrograd.bptt.stack import Stack
-from retrograd.cells import Elman
 from retrograd.errors import NotMeasured
 from retrograd.experiments.comparing import context
 from retrograd.experiments.comparing.context import Used, at_the_end, by_construction, used
 from retrograd.measures import Context
+from tests.measures.subjects import register
 
 T, B, D = 40, 6, 7
-
-
-def register(size: int) -> Stack:
-    """A linear net whose state holds the last `size` inputs, the newest first."""
-    cell = Elman(1, size, activation="identity")
-    with torch.no_grad():
-        for x in cell.parameters():
-            x.zero_()
-        cell.weight_ih[0, 0] = 1
-        cell.weight_hh.copy_(torch.diag(torch.ones(size - 1), -1))
-    return Stack([cell])
 
 
 def asked_at(step: int, lag: int, x):
