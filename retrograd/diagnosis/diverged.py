@@ -18,26 +18,22 @@ def diverged(patient: Patient) -> Finding | None:
     loss, guess = patient.loss, patient.guess
     if loss is None or guess is None or not loss >= MARGIN * guess:
         return None
-    worse = f"The validation loss is {loss:.4g} nats at best; a guess among all types costs {guess:.4g}."
-    evidence = {"loss": loss, "guess": guess}
     if patient.cell == "additive" and patient.window is not None:
-        gated = remedy("gated-cell", bias=memory_bias(patient.window))
-        return Finding(
-            code="diverged",
-            severity="error",
-            message=f"{worse} The state grows without end.{patient.tries((gated,))}",
-            evidence=evidence,
-            why="What an additive cell has read stays in its state, which is carried through the whole text.",
-            is_not="It is no step that was too long: clipping and a lower learning rate do not stop a sum.",
-            remedies=(gated,),
-        )
-    clip = remedy("clip-norm", norm=1.0)
+        it = remedy("gated-cell", bias=memory_bias(patient.window))
+        what = f"The state grows without end.{patient.tries((it,))}"
+        why = "What an additive cell has read stays in its state, which is carried through the whole text."
+        is_not = "It is no step that was too long: clipping and a lower learning rate do not stop a sum."
+    else:
+        it = remedy("clip-norm", norm=1.0)
+        what = f"The training diverged.{patient.tries((it,), ', and a lower learning rate')}"
+        why = "Steps that were too long led the weights away from where they began."
+        is_not = "It is no lack of training: an untrained model is no worse than a guess."
     return Finding(
         code="diverged",
         severity="error",
-        message=f"{worse} The training diverged.{patient.tries((clip,), ', and a lower learning rate')}",
-        evidence=evidence,
-        why="Steps that were too long led the weights away from where they began.",
-        is_not="It is no lack of training: an untrained model is no worse than a guess.",
-        remedies=(clip,),
+        message=f"The validation loss is {loss:.4g} nats at best; a guess among all types costs {guess:.4g}. {what}",
+        evidence={"loss": loss, "guess": guess},
+        why=why,
+        is_not=is_not,
+        remedies=(it,),
     )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from retrograd.errors import DataError
+from retrograd.tasks import files
 
 GZIP = b"\x1f\x8b"
 IMAGES, LABELS = 3, 1  # axes
@@ -74,14 +75,11 @@ def size(images: Tensor) -> str:
 
 
 def _bytes(path: str) -> bytes:
+    raw = files.content(Path(path), "images or labels in IDX form")
     try:
-        raw = Path(path).read_bytes()
         return gzip.decompress(raw) if raw[:2] == GZIP else raw
-    except FileNotFoundError:
-        raise DataError(f"No file is at {path}; expected images in IDX form, or a folder of images.") from None
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"The IDX file {path} cannot be read: {reason.rstrip('.')}.") from None
+        raise DataError(f"The IDX file {path} cannot be read: {str(error).rstrip('.')}.") from None
 
 
 def _beside(path: str) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from retrograd.errors import DataError
+from retrograd.tasks import files
 from retrograd.tasks.tokenizers import Tokenizer
 
 HEADS = {
@@ -100,7 +101,8 @@ def refuse_unknown(pairs: Sequence[Encoded], tokenizer: Tokenizer, path: str | P
 def read(path: str | Path) -> tuple[Pair, ...]:
     """The pairs of a file. Raises DataError, with the line, for what is none."""
     path = Path(path)
-    rows = [(f"{path}, line {n}", line) for n, line in enumerate(_text(path).split("\n"), start=1) if line.strip()]
+    lines = enumerate(files.text(path, f"one pair a line: {WANTED}").split("\n"), start=1)
+    rows = [(f"{path}, line {n}", line) for n, line in lines if line.strip()]
     if not rows:
         raise DataError(f"The file {path} is empty; expected one pair a line: {WANTED}.")
     parse: Callable[[str, str], Pair]
@@ -125,7 +127,7 @@ def sentences(good: str, bad: str, place: str) -> tuple[str, str, str]:
         if not words:
             raise DataError(f"{place}: expected a good and a bad sentence; the {side} one is empty.")
     if a == b:
-        raise DataError(f"{place}: expected two sentences that differ; got {_short(good)!r} twice.")
+        raise DataError(f"{place}: expected two sentences that differ; got {files.short(good)!r} twice.")
     n = _alike(a, b)
     return " ".join(a[:n]), " ".join(a[n:]) + "\n", " ".join(b[n:]) + "\n"
 
@@ -162,7 +164,7 @@ def _from_columns(place: str, line: str, columns: int, kind: str) -> Pair:
             f"{place}: expected a right and a wrong form; the {'wrong' if right else 'right'} one is empty."
         )
     if right == wrong:
-        raise DataError(f"{place}: expected two forms that differ; got {_short(right)!r} twice.")
+        raise DataError(f"{place}: expected two forms that differ; got {files.short(right)!r} twice.")
     return Pair(prefix, right, wrong, kind)
 
 
@@ -173,25 +175,3 @@ def _alike(a: Sequence[Any], b: Sequence[Any]) -> int:
 
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _text(path: Path) -> str:
-    if path.is_dir():
-        raise DataError(f"{path} is a directory; give a file with one pair a line: {WANTED}.")
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"No file is at {path}; expected one pair a line: {WANTED}.") from None
-    except OSError as error:
-        raise DataError(f"The file {path} cannot be read: {error.strerror}.") from None
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}, line {line}: expected UTF-8 text, got the byte 0x{raw[error.start]:02x}; convert the file."
-        ) from None
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:40]}..."

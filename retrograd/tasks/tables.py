@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from retrograd import config
 from retrograd.errors import DataError, UsageError
+from retrograd.tasks import files
 
 FEWEST = 10  # rows that can be split in three
 PART = 20  # one in so many validates, and as many test
@@ -48,9 +49,10 @@ def rows(path: str | Path, *, holds: str = "two columns") -> list[Row]:
 
     Raises DataError for a file that cannot be read, and for the first row that is not two columns.
     """
-    text = _text(Path(path), holds).rstrip("\r\n")
+    wanted = f"one row a line: {holds}, with a tab between them"
+    text = files.text(Path(path), wanted).rstrip("\r\n")
     if not text.strip():
-        raise DataError(f"The file {path} is empty; expected one row a line: {holds}, with a tab between them.")
+        raise DataError(f"The file {path} is empty; expected {wanted}.")
     return [_row(Path(path), i, line, holds) for i, line in enumerate(text.split("\n"), start=1)]
 
 
@@ -102,32 +104,10 @@ def _row(path: Path, number: int, line: str, holds: str) -> Row:
     place = f"{path}, line {number}"
     columns = [column.strip() for column in line.split("\t")]
     if len(columns) == 1:
-        raise DataError(f"{place}: expected {holds} with a tab between them; got no tab in {_short(line)!r}.")
+        raise DataError(f"{place}: expected {holds} with a tab between them; got no tab in {files.short(line)!r}.")
     if len(columns) > 2:
         raise DataError(f"{place}: expected {holds} with one tab between them; got {len(columns) - 1} tabs.")
     if not all(columns):
         side = "before" if not columns[0] else "behind"
         raise DataError(f"{place}: expected {holds}; got nothing {side} the tab.")
     return Row(number, columns[0], columns[1], str(path))
-
-
-def _text(path: Path, holds: str) -> str:
-    if path.is_dir():
-        raise DataError(f"{path} is a directory; give a file with one row a line: {holds}, with a tab between them.")
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"No file is at {path}; expected one with {holds} in each row, and a tab between.") from None
-    except OSError as error:
-        raise DataError(f"The file {path} cannot be read: {error.strerror}.") from None
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}, line {line}: expected UTF-8 text, got the byte 0x{raw[error.start]:02x}; convert the file."
-        ) from None
-
-
-def _short(line: str) -> str:
-    return line if len(line) <= 40 else f"{line[:40]}..."
