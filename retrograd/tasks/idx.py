@@ -34,7 +34,7 @@ def images_and_labels(paths: Sequence[str]) -> tuple[Tensor, Tensor]:
     if not images:
         raise DataError(f"{paths[0]} holds labels; give the file of their images too.")
     if not labels:
-        labels = [(path, read_idx(path)) for path in (_beside(path) for path, _ in images)]
+        labels = [(path, read_idx(path)) for path in (labels_beside(path) for path, _ in images)]
     if len(images) != len(labels):
         raise DataError(f"{len(images)} files of images and {len(labels)} of labels do not fit; give as many of each.")
     for (path, x), (other, y) in zip(images, labels, strict=True):
@@ -43,6 +43,19 @@ def images_and_labels(paths: Sequence[str]) -> tuple[Tensor, Tensor]:
         if x.shape[1:] != images[0][1].shape[1:]:
             raise DataError(f"{path} has images of {size(x)} pixels, and {images[0][0]} of {size(images[0][1])}.")
     return torch.cat([x for _, x in images]), torch.cat([y for _, y in labels])
+
+
+def labels_beside(path: str) -> str:
+    """The file of the labels that belong to this one of images. Raises DataError where there is none."""
+    file = Path(path)
+    name = file.name.replace("images", "labels").replace("idx3", "idx1")
+    names = [name, f"{name}.gz", name.removesuffix(".gz")]
+    found = next((other for other in names if other != file.name and (file.parent / other).exists()), None)
+    if found is None:
+        raise DataError(
+            f"{path} has no labels beside it, such as {file.parent / name}; give the file of its labels too."
+        )
+    return str(file.parent / found)
 
 
 def read_idx(path: str) -> Tensor:
@@ -80,16 +93,3 @@ def _bytes(path: str) -> bytes:
         return gzip.decompress(raw) if raw[:2] == GZIP else raw
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"The IDX file {path} cannot be read: {str(error).rstrip('.')}.") from None
-
-
-def _beside(path: str) -> str:
-    """The file of the labels that belong to this one of images."""
-    file = Path(path)
-    name = file.name.replace("images", "labels").replace("idx3", "idx1")
-    names = [name, f"{name}.gz", name.removesuffix(".gz")]
-    found = next((other for other in names if other != file.name and (file.parent / other).exists()), None)
-    if found is None:
-        raise DataError(
-            f"{path} has no labels beside it, such as {file.parent / name}; give the file of its labels too."
-        )
-    return str(file.parent / found)

@@ -3,9 +3,11 @@
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 
+from retrograd.reports import comparison_page
 from retrograd.reports.comparison_page import PLOTS, page, standings, status
 from retrograd.reports.plots.colours import LIGHT
 from retrograd.reports.plots.comparison import written
@@ -51,6 +53,20 @@ def test_the_table_has_the_figures_of_every_model_the_best_first(pages):
     text = Reader(pages["whole"]).text
     for cell in [cell for row in table.rows for cell in row]:
         assert cell in text
+
+
+def test_a_run_leads_to_its_page_where_it_has_one(pages):
+    assert re.findall(r'<td><a href="([^"]*)">([^<]*)</a></td>', pages["whole"]) == [
+        (f"{name}/report.html", name) for name in ("ngram-1", "irnn-1", "irnn-2", "lstm-1", "lstm-2")
+    ]
+    assert "<td>lstm-1</td>" in pages["begun"]
+    assert "<a " not in pages["begun"]
+
+
+def test_every_table_of_numbers_is_written_in_one_place():
+    written = Path(comparison_page.__file__).with_name("comparison.html.j2").read_text(encoding="utf-8")
+    assert written.count('<table class="numbers">') == 1
+    assert written.count("{{ table(") == 3
 
 
 def test_accuracies_are_shares_and_end_at_all():

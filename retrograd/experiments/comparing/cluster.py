@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
@@ -21,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from retrograd import config, runs
-from retrograd.errors import MissingExtra, SaveFailed, UsageError
+from retrograd.errors import DataError, MissingExtra, SaveFailed, UsageError
 from retrograd.experiments.comparing.plan import Entry
 from retrograd.experiments.comparing.pool import TICK, Began, Ended, Happened, Progressed, Stop
-from retrograd.experiments.comparing.worker import End, Leash, brought_to_its_end
+from retrograd.experiments.comparing.worker import End, Leash, brought_to_its_end, put_back, set_aside
 from retrograd.reports import Report, html
+from retrograd.tasks.idx import labels_beside
 
 ASKED = 0.2  # seconds between two questions of a node whether to stop
 NAMED = ("train", "valid", "test")  # keys of [data] that name files
@@ -38,7 +40,7 @@ def spread(folder: Path, entries: Sequence[Entry], *, workers: int, stop: Stop) 
         return
     ray = joined()
     leash = ray.remote(num_cpus=0)(_Leash).remote()
-    task = ray.remote(**_taken(entries[0].settings.training), max_retries=0)(_on_node)
+    task = ray.remote(max_retries=0)(_on_node)
     data = ray.put(_data(entries[0].settings.data))
     waiting, running, stopping = deque(entries), dict[Any, Entry](), False
     try:
@@ -49,7 +51,8 @@ def spread(folder: Path, entries: Sequence[Entry], *, workers: int, stop: Stop) 
                 ray.get(leash.pull.remote())
             while waiting and len(running) < workers:
                 entry = waiting.popleft()
-                running[task.remote(_job(folder, entry), data, leash)] = entry
+                taken = _taken(entry.settings.training)  # what counts needs less than a network
+                running[task.options(**taken).remote(_job(folder, entry), data, leash)] = entry
                 yield Began(entry)
             done, _ = ray.wait(list(running), timeout=TICK) if running else ([], [])
             for name, progress in ray.get(leash.told.remote()).items():
@@ -115,6 +118,7 @@ class _Leash:
 
 def _job(folder: Path, entry: Entry) -> dict[str, Any]:
     """All that a node needs beside the data: the config, and the run as it stands."""
+    put_back(folder / entry.name)
     return {
         "name": entry.name,
         "config": entry.settings.model_dump(mode="json", exclude_none=True),
@@ -129,8 +133,9 @@ def _data(data: config.Data) -> Files:
     for place, path in _named(data):
         own = _read(path) if path.is_dir() else {"": path.read_bytes()}
         found |= {f"{place}/{path.name}/{name}".rstrip("/"): raw for name, raw in own.items()}
-        labels = path.with_name(path.name.replace("images-idx3", "labels-idx1"))  # which MNIST has beside its images
-        found |= {f"{place}/{labels.name}": labels.read_bytes()} if labels != path and labels.is_file() else {}
+        with suppress(DataError):  # most data has no labels beside it
+            labels = Path(labels_beside(str(path)))
+            found |= {f"{place}/{labels.name}": labels.read_bytes()} if labels.is_file() else {}
     return found
 
 
@@ -153,7 +158,7 @@ def _on_node(job: dict[str, Any], data: Files, leash: Any) -> tuple[dict[str, An
         over = threading.Event()
         hold = Leash(lambda: _wait(leash, over))
         end = brought_to_its_end(run, settings, hold, lambda told: leash.tell.remote(job["name"], told["progress"]))
-        hold.saves = True  # the next run of this process is none of its business
+        hold.may_save()  # the next run of this process is none of its business
         over.set()
         return end.values, _read(run)
     finally:
@@ -195,7 +200,7 @@ def _ended(ray: Any, folder: Path, entry: Entry, reference: Any, *, stopping: bo
 def _take_back(folder: Path, entry: Entry, files: Files) -> None:
     """The run's folder with these files in the place of what was there, its data named as it is called here."""
     path = folder / entry.name
-    draft, before = runs.half(path), runs.half(path)
+    draft, before = runs.half(path), set_aside(path)
     try:
         _write(draft, files)
         _say(draft, entry.settings)
@@ -207,7 +212,10 @@ def _take_back(folder: Path, entry: Entry, files: Files) -> None:
         raise SaveFailed(f"The run {path} cannot be written: {error.strerror}.") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(before, ignore_errors=True)
+        with suppress(OSError):
+            put_back(path)
+        if path.exists():
+            shutil.rmtree(before, ignore_errors=True)
 
 
 def _say(run: Path, settings: config.Config) -> None:
@@ -225,8 +233,13 @@ def _say(run: Path, settings: config.Config) -> None:
 
 def _read(folder: Path) -> Files:
     """Every file in a folder and below, by its path; no lock, and nothing half-written."""
-    kept = [path for path in folder.rglob("*") if path.is_file() and path.name not in (runs.LOCK, runs.WRITER)]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept if runs.HALF not in str(path)}
+    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    return {own.as_posix(): path.read_bytes() for own, path in found.items() if not any(map(_stays, own.parts))}
+
+
+def _stays(name: str) -> bool:
+    """Is it of this machine alone?"""
+    return name in (runs.LOCK, runs.WRITER) or name.endswith(runs.HALF)
 
 
 def _write(folder: Path, files: Files) -> None:

@@ -95,7 +95,7 @@ def comparing(
     with Run(folder).writing():
         outcomes = Outcomes(folder)
         left = [entry for entry in plan.entries if not outcomes.complete(entry)]
-        many = workers or (PLACES[on].room(plan.shared.training) if left else outcomes.workers)
+        many = (workers or PLACES[on].room(plan.shared.training)) if left else outcomes.workers
         yield _written(plan, folder, outcomes, many)
         if not left:
             return

@@ -17,6 +17,7 @@ from retrograd.experiments.build import ONLY
 
 OWN = ("kind", "cell", "activation", "init", "bidirectional", "weights")  # keys of [model] that are a contestant's own
 ONE_LABEL = ("sentiment",)  # tasks that give a text one label
+WRITTEN = (*config.TEXTS, "translation", "captioning")  # tasks whose answers are read again, each behind the next
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Contestant:
     """`reads`: what the tasks that it cannot learn lack. What counts is the same for every seed."""
 
     changes: dict[str, Any]
-    reads: str = ""  # "text", "labels", "no text"; "": everything
+    reads: str = ""  # "text", "labels", "whole"; "": everything
     counts: Mapping[str, set[str]] = field(default_factory=dict)  # the keys of each section that it reads
     idle: tuple[str, ...] = ()  # keys of [model] that it does not read
     unit: str = "parameters"  # of its size
@@ -35,8 +36,8 @@ class Contestant:
 
     def can(self, task: str) -> bool:
         """Can it learn that task?"""
-        text = task in config.TEXTS
-        return {"": True, "text": text, "no text": not text, "labels": task in ONE_LABEL}[self.reads]
+        able = {"text": task in config.TEXTS, "whole": task not in WRITTEN, "labels": task in ONE_LABEL}
+        return able.get(self.reads, True)
 
 
 def _cell(name: str, **others: Any) -> dict[str, Any]:
@@ -54,12 +55,12 @@ CONTESTANTS = {
     "lstm": Contestant(_cell("lstm", init="forget_bias=1")),
     "additive": Contestant(_cell("additive", init="default")),
     "multi-tap": Contestant(_cell("multi-tap", init="default")),
-    "bidirectional": Contestant(_cell("lstm", init="forget_bias=1", bidirectional=True), reads="no text"),
+    "bidirectional": Contestant(_cell("lstm", init="forget_bias=1", bidirectional=True), reads="whole"),
 }
 CANNOT = {
     "text": "{name} reads text and cannot learn the task {task!r}; leave it out of --models.",
     "labels": "{name} gives a text one label and cannot learn the task {task!r}; leave it out of --models.",
-    "no text": "{name} reads from the end too, where a text shows what is asked; leave it out of --models.",
+    "whole": "{name} reads from the end too, where the task {task!r} shows what is asked; leave it out of --models.",
 }
 
 

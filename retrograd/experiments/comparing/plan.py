@@ -75,10 +75,10 @@ def planned(values: Mapping[str, Any], models: Sequence[str], *, seeds: int) -> 
     """
     if seeds < 1:
         raise UsageError(f"At least one seed is needed, got --seeds {seeds}.")
+    settings = config.make(config.merge({"training": {"threads": 1}}, values))
     for key in OWN:
         if key in values.get("model", {}):
             raise UsageError(DIFFER.format(key=f"model.{key}"))
-    settings = config.make(config.merge({"training": {"threads": 1}}, values))
     names = contestants.checked(models, settings.task.name)
     first = settings.training.seed
     settings = _resolved(settings)

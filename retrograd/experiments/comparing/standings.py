@@ -141,6 +141,7 @@ def _said(standings: Sequence[Standing], pairs: Sequence[Pair], figure: Figure, 
             )
         else:
             yield from _ranked(known, pairs, figure)
+        yield from _unlike(trained)
     for s in standings:
         if s.test and not math.isfinite(s.test.value):
             nats = fmean(_figures(s.outcomes).values())
@@ -158,9 +159,7 @@ def _ranked(known: Sequence[Standing], pairs: Sequence[Pair], figure: Figure) ->
     best = order[0].model
     apart = [{p.first, p.second} for p in pairs if p.apart]
     alike = [(a.model, b.model) for a, b in combinations(order, 2) if {a.model, b.model} not in apart]
-    rivals = [b for a, b in alike if a == best]
-    others = f"and {_listed(rivals)} cannot be told apart from it" if rivals else "told apart from all others"
-    yield f"{best} has the {'highest' if figure.rises else 'lowest'} {figure.name}, {others}."
+    yield f"{best} has the {'highest' if figure.rises else 'lowest'} {figure.name}, {_others(order, pairs, figure)}."
     rest = [_listed(pair) for pair in alike if best not in pair]
     if rest:
         more = f"; and {len(rest) - FEW} other pairs" if len(rest) > FEW else ""
@@ -172,6 +171,34 @@ def _ranked(known: Sequence[Standing], pairs: Sequence[Pair], figure: Figure) ->
             f"Each of the {len(pairs)} pairs is judged at 95 % by itself, over the seeds that both finished: of twenty "
             "that do not differ, one is told apart by chance."
         )
+
+
+def _others(order: Sequence[Standing], pairs: Sequence[Pair], figure: Figure) -> str:
+    """How they stand to the first: seed by seed, which need not be how their means do."""
+    best = order[0].model
+    met = {p.second if p.first == best else p.first: p for p in pairs if best in (p.first, p.second)}
+    better = {name: _better(p, figure) for name, p in met.items() if p.apart}
+    rivals = [s.model for s in order[1:] if s.model not in better]
+    ahead = [s.model for s in order[1:] if better.get(s.model) == s.model]
+    is_are = "is" if len(ahead) == 1 else "are"
+    told = [f"but {_listed(ahead)} {is_are} better on the seeds that both finished"] if ahead else []
+    told += [f"and {_listed(rivals)} cannot be told apart from it"] if rivals else []
+    return ", ".join(told) or "told apart from all others"
+
+
+def _better(p: Pair, figure: Figure) -> str:
+    """Of two that are told apart the better one."""
+    return p.first if (p.difference.value > 0) == figure.rises else p.second
+
+
+def _unlike(trained: Sequence[Standing]) -> Iterator[str]:
+    """That means are of different seeds, where they are."""
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for s in trained:
+        by_seeds.setdefault(tuple(sorted(_figures(s.outcomes))), []).append(s.model)
+    if len(by_seeds) > 1:
+        told = "; ".join(f"{_listed(names)} of {_listed([*map(str, seeds)])}" for seeds, names in by_seeds.items())
+        yield f"The means are of different seeds and cannot be compared directly: {told}."
 
 
 def _listed(names: Sequence[str]) -> str:

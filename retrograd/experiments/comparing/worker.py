@@ -32,7 +32,9 @@ from retrograd.numerics import flush_from_the_start
 from retrograd.runs import Run
 
 EVERY = 1.0  # seconds between two lines of progress
+ON_ITS_WAY = 0.1  # seconds until an interruption that was sent is there, at most
 PATIENCE = 300.0  # seconds that a run may still be written by one that was let go
+ASIDE = f".aside{runs.HALF}"  # what the name ends in of a run in whose place another is being put
 Tell = Callable[[dict[str, Any]], None]
 
 
@@ -41,7 +43,8 @@ class Leash:
 
     def __init__(self, pull: Callable[[], object]) -> None:
         """`pull` returns when it is pulled."""
-        self.pulled, self.saves, self._pull = threading.Event(), False, pull
+        self.pulled, self.saves, self.interrupted, self._pull = threading.Event(), False, False, pull
+        self._lock = threading.RLock()  # a signal may let go while this very thread holds it
         threading.Thread(target=self._hold, daemon=True).start()
 
     def _hold(self) -> None:
@@ -50,8 +53,21 @@ class Leash:
 
     def let_go(self, *_: object) -> None:
         self.pulled.set()
-        if not self.saves:
-            _thread.interrupt_main()
+        with self._lock:
+            if not self.saves and not self.interrupted:
+                self.interrupted = True
+                _thread.interrupt_main()
+
+    def may_save(self) -> None:
+        """From now on nothing is ended at once; an interruption that is on its way is waited for and dropped."""
+        try:
+            with self._lock:
+                self.saves = True
+            deadline = time.monotonic() + ON_ITS_WAY
+            while self.interrupted and time.monotonic() < deadline:
+                time.sleep(ON_ITS_WAY / 100)
+        except KeyboardInterrupt:
+            self.saves = True
 
 
 @dataclass(frozen=True)
@@ -88,18 +104,33 @@ def brought_to_its_end(folder: Path, settings: config.Config, leash: Leash, tell
 
 
 def _clear(folder: Path) -> None:
-    """Drop what a killed process left of a run that it had not begun."""
+    """Put back the run that another was to replace, and drop what else a killed process left half made."""
     import shutil
 
+    put_back(folder)
     for left in folder.parent.glob(f".{folder.name}.*{runs.HALF}"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def set_aside(folder: Path) -> Path:
+    """Where a run lies, whole, while another is put in its place."""
+    half = runs.half(folder)
+    return half.with_name(half.name.removesuffix(runs.HALF) + ASIDE)
+
+
+def put_back(folder: Path) -> None:
+    """Have the run that was set aside in its place where no other came into it."""
+    aside = [file.parent for file in folder.parent.glob(f".{folder.name}.*{ASIDE}/config.toml")]
+    if aside and not folder.exists():
+        max(aside, key=lambda path: path.stat().st_mtime).rename(folder)
+        runs.sync(folder.parent)
 
 
 def _trained(folder: Path, settings: config.Config, leash: Leash, tell: Tell) -> str:
     run, stop = Run(folder), leash.pulled.is_set
     if (folder / "config.toml").exists():
         if run.status() == "finished":
-            leash.saves = True
+            leash.may_save()
             return "finished"
         if reason := diverged(run):
             raise RetrogradError(reason)
@@ -118,7 +149,8 @@ def diverged(run: Run) -> str:
 def _last(events: Iterator[Event], leash: Leash, tell: Tell) -> str:
     shown = 0.0
     for event in events:
-        leash.saves = True
+        if not leash.saves:
+            leash.may_save()
         if isinstance(event, Progress) and time.monotonic() >= shown + EVERY:
             shown = time.monotonic()
             tell({"progress": event.progress, "step": event.step.index})

@@ -20,7 +20,7 @@ NETWORKS = [name for name, one in CONTESTANTS.items() if not one.counted]
 
 
 def shared_by(name):
-    return TAGGED if CONTESTANTS[name].reads == "no text" else TEXT
+    return TAGGED if CONTESTANTS[name].reads == "whole" else TEXT
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -77,6 +77,12 @@ def test_another_start_is_named_behind_a_colon():
         (["ngram", "lstm"], "adding", "ngram reads text and cannot learn the task 'adding'"),
         (["window"], "tagging", "window reads text"),
         (["bidirectional"], "language", "reads from the end too"),
+        (
+            ["rnn", "bidirectional"],
+            "translation",
+            "end too, where the task 'translation' shows what is asked; leave it",
+        ),
+        (["bidirectional"], "captioning", "end too, where the task 'captioning' shows what is asked"),
         (["naive-bayes"], "language", "gives a text one label"),
         (["rnn", "rnn"], "adding", "names rnn twice"),
         (["ngram:orthogonal"], "language", "no recurrent weights"),

@@ -113,6 +113,7 @@ def test_a_plan_that_was_altered_is_one_sentence(folder, old, new):
         ((["rnn"], 0, {}), UsageError, "At least one seed is needed, got --seeds 0"),
         ((["rnn"], 1, {"model": {"cell": "gru"}}), UsageError, "models of a comparison differ in model.cell"),
         ((["rnn"], 1, {"model": {"init": "identity"}}), UsageError, "differ in model.init"),
+        ((["rnn"], 1, {"model": 3}), ConfigError, "The config key model does not fit"),
         ((["rnn"], 1, {"data": {"train": []}}), DataError, "No text was given"),
         ((["ngram", "rnn"], 1, {"task": "adding"}), ConfigError, "ngram reads text"),
         ((["rnn", "gru:identity"], 1, {}), UsageError, "gates"),

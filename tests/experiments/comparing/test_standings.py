@@ -73,6 +73,27 @@ def test_the_higher_accuracy_is_the_better_one():
     assert found.said == ("lstm has the highest accuracy, told apart from all others.",)
 
 
+def test_the_best_mean_is_not_told_apart_from_one_that_is_better_seed_by_seed():
+    found = table(of("rnn", 2.0, 2.01) | {("rnn", 3): {"status": "failed"}} | of("lstm", 1.9, 1.91, 3.0))
+    assert (found.pairs[0].difference.value, found.pairs[0].apart) == (pytest.approx(0.1), True)
+    assert found.said[:2] == (
+        "rnn has the lowest perplexity, but lstm is better on the seeds that both finished.",
+        "The means are of different seeds and cannot be compared directly: rnn of 1 and 2; lstm of 1, 2 and 3.",
+    )
+
+
+def test_of_accuracies_the_higher_one_is_better_seed_by_seed_too():
+    lost = {("rnn", 3): {"status": "failed"}}
+    found = table(of("rnn", 0.8, 0.81) | lost | of("lstm", 0.9, 0.91, 0.1) | of("gru", 0.0, 0.9), figure="accuracy")
+    better = "but lstm is better on the seeds that both finished, and gru cannot be told apart from it."
+    assert found.said[0] == f"rnn has the highest accuracy, {better}"
+
+
+def test_of_means_over_the_same_seeds_nothing_is_said_nor_of_what_counts_once():
+    found = table({("ngram", 1): 2.0} | of("rnn", 3.0, 3.1) | of("lstm", 1.0, 3.2), seeds=(1, 2))
+    assert not any("different seeds" in sentence for sentence in found.said)
+
+
 def test_pairs_behind_the_best_are_named_too():
     found = table(of("lstm", 1.0, 1.01) | of("rnn", 2.0, 3.0) | of("irnn", 3.0, 2.0))
     assert found.said[0].startswith("lstm has the lowest perplexity")
