@@ -1,10 +1,11 @@
 """retrograd label RUN TEXT...: texts labelled by a model of sentiment or of tags."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from retrograd.cli import texts as read
 
 
 def label(
@@ -18,8 +19,8 @@ def label(
     from retrograd import runs
     from retrograd.experiments import labelling
 
-    asked = texts or [line for line in map(str.strip, sys.stdin) if line]
-    found = labelling.label(run, asked)
+    asked = read.texts(texts, verb="label")
+    found = labelling.label(run, asked if texts else [line.strip() for line in asked if line.strip()])
     if json:
         print(runs.to_json({"run": str(run), "texts": [[asdict(it) for it in each] for each in found]}))
         return

@@ -1,12 +1,11 @@
 """retrograd translate RUN TEXT...: sentences in another language, by a trained model."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from retrograd.errors import DataError
+from retrograd.cli import texts as read
 
 
 def translate(
@@ -21,7 +20,7 @@ def translate(
     from retrograd import runs
     from retrograd.experiments import sentences
 
-    asked = texts or _lines()
+    asked = read.texts(texts, verb="translate")
     found = sentences.translate(run, asked, beam=beam)
     if json:
         both = [{"source": text, "translation": said} for text, said in zip(asked, found, strict=True)]
@@ -29,14 +28,3 @@ def translate(
         return
     for sentence in found:
         print(sentence)
-
-
-def _lines() -> list[str]:
-    """The lines of stdin, each a sentence."""
-    lines = []
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            lines.append(line.decode("utf-8").rstrip("\r\n"))
-        except UnicodeDecodeError:
-            raise DataError(f"stdin, line {number}: expected UTF-8 text; convert it.") from None
-    return lines

@@ -1,5 +1,8 @@
 """A run of naive Bayes on a task that gives each text one label: the words count, and their order does not.
 
+Words that are not in the vocabulary, and a text's end, are left out, in training and afterwards: a text of which no
+word is known gets the classes' own shares.
+
 for event in bagging(settings):  show(event)        Finished
 """
 
@@ -9,19 +12,21 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
+from torch import Tensor
 
 from retrograd import config, runs
 from retrograd.errors import ConfigError, RunError
 from retrograd.experiments import at_once
 from retrograd.experiments.events import Finished
 from retrograd.experiments.objective import Evaluation, figures
-from retrograd.experiments.success import HEADS
+from retrograd.experiments.success import HEADS, row
 from retrograd.experiments.work import with_paths
 from retrograd.models import NaiveBayes
 from retrograd.reports import Grid
 from retrograd.runs import Run
 from retrograd.tasks import make_task
 from retrograd.tasks.collected import Collected, Example
+from retrograd.tasks.tokenizers import Tokenizer
 from retrograd.tasks.window import IGNORED
 
 BAG = "naive_bayes.safetensors"
@@ -40,11 +45,11 @@ def bagging(settings: config.Config, *, out: str | Path | None = None) -> Iterat
         name = settings.task.name
         raise ConfigError(f"Naive Bayes gives a text one label; it cannot learn the task {name!r}. Leave --model out.")
     c = task.collection
-    texts, labels = _read(c.train)
+    texts, labels = _read(c.train, c.tokenizer)
     model = NaiveBayes.fit(texts, labels, vocabulary=c.sizes.inputs, classes=c.sizes.outputs)
-    validation, test = (judged(model, split) for split in (c.valid, c.test))
+    validation, test = (judged(model, split, c.tokenizer) for split in (c.valid, c.test))
     asked, groups = c.grouped_by, c.groups or {}
-    rows = tuple(_row(name, judged(model, examples)) for name, examples in groups.items())
+    rows = tuple(row(name, judged(model, examples, c.tokenizer)) for name, examples in groups.items())
     yield at_once.written(
         settings,
         task,
@@ -74,16 +79,18 @@ def load_bag(run: Run) -> NaiveBayes:
         raise RunError(f"{file} is no file of tables: {error}.") from None
 
 
-def judged(model: NaiveBayes, examples: Sequence[Example]) -> Evaluation:
-    texts, labels = _read(examples)
+def words(ids: Tensor, tokenizer: Tokenizer | None) -> list[int]:
+    """What counts of a text: its tokens but for the unknown ones and its end."""
+    left_out = {*tokenizer.never, tokenizer.first} if tokenizer else set()
+    return [i for i in ids.tolist() if i not in left_out]
+
+
+def judged(model: NaiveBayes, examples: Sequence[Example], tokenizer: Tokenizer | None) -> Evaluation:
+    texts, labels = _read(examples, tokenizer)
     log_p = model.log_probabilities(texts)
     chosen = log_p[np.arange(len(labels)), labels]
     right = float((log_p.argmax(1) == labels).mean())
     return Evaluation(-float(chosen.mean()), len(labels), right, right)
-
-
-def _row(name: str, found: Evaluation) -> tuple[str | float, ...]:
-    return (name, found.accuracy, found.whole, float(found.tokens))
 
 
 def _one_label(examples: Sequence[Example]) -> bool:
@@ -93,5 +100,5 @@ def _one_label(examples: Sequence[Example]) -> bool:
     return first.source is None and not first.inputs.is_floating_point() and int(asked.sum()) == 1 and bool(asked[-1])
 
 
-def _read(examples: Sequence[Example]) -> tuple[list[list[int]], list[int]]:
-    return [e.inputs.tolist() for e in examples], [int(e.targets[-1]) for e in examples]
+def _read(examples: Sequence[Example], tokenizer: Tokenizer | None) -> tuple[list[list[int]], list[int]]:
+    return [words(e.inputs, tokenizer) for e in examples], [int(e.targets[-1]) for e in examples]

@@ -16,6 +16,7 @@ from retrograd.experiments.objective import answers, at_rest
 from retrograd.runs import Run
 from retrograd.tasks.sentiment import encoded as whole
 from retrograd.tasks.tagging import encoded as by_word
+from retrograd.tasks.tokenizers import Tokenizer
 from retrograd.tasks.window import Window
 
 READS = {"sentiment": whole, "tagging": by_word}  # how the texts of a task are read
@@ -55,7 +56,7 @@ def label(path: str | Path, texts: Sequence[str]) -> list[list[Labelled]]:
     for text, ids in zip(texts, read, strict=True):
         if not text.split() or not len(ids):
             raise DataError(f"There is no word to be read in {text!r}.")
-    log_p = _log_p(run, read)
+    log_p = _log_p(run, read, tokenizer)
     if task == "sentiment":
         return [[_likeliest(text, row[-1], names)] for text, row in zip(texts, log_p, strict=True)]
     return [
@@ -64,10 +65,10 @@ def label(path: str | Path, texts: Sequence[str]) -> list[list[Labelled]]:
     ]
 
 
-def _log_p(run: Run, read: Sequence[Tensor]) -> list[Tensor]:
+def _log_p(run: Run, read: Sequence[Tensor], tokenizer: Tokenizer) -> list[Tensor]:
     """(T, labels) of each text."""
     if run.config().model.kind == "naive-bayes":
-        rows = torch.from_numpy(bag.load_bag(run).log_probabilities([ids.tolist() for ids in read]))
+        rows = torch.from_numpy(bag.load_bag(run).log_probabilities([bag.words(ids, tokenizer) for ids in read]))
         return list(rows[:, None])
     model = load(run.path)
     with torch.no_grad(), at_rest(model):

@@ -1,12 +1,14 @@
 """How good sentences are, beside those that people wrote.
 
 BLEU           geometric mean of the shares of right 1- to 4-grams, times a penalty for brevity     Papineni et al. 2002
-exact match    share of sentences that are the reference, to the character
+exact match    share of sentences that are the reference, to the character, in Unicode's composed form (NFC) and with
+               each run of white space one space: a no-break space is a space, and an accent is part of its letter
 
 BLEU is sacrebleu's (Post 2018; an extra), with the signature that says how it was counted: without it two figures
 cannot be compared.
 """
 
+import unicodedata
 from collections.abc import Sequence
 
 from retrograd.errors import DataError, MissingExtra
@@ -26,7 +28,13 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[float, s
 
 def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     _check(hypotheses, references)
-    return sum(h == r for h, r in zip(hypotheses, references, strict=True)) / len(references)
+    pairs = zip(map(_normal, hypotheses), map(_normal, references), strict=True)
+    return sum(hypothesis == reference for hypothesis, reference in pairs) / len(references)
+
+
+def _normal(sentence: str) -> str:
+    """What is lost on the way through a tokenizer is not asked back."""
+    return " ".join(unicodedata.normalize("NFC", sentence).split())
 
 
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:

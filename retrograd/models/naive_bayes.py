@@ -3,6 +3,9 @@
     argmax_c  P(c) prod_i P(x[i] | c)
     P(c) = N_c / N        P(w | c) = (n[c, w] + a) / (n[c] + a V)         smoothed by a
 
+A word that no training text has says nothing about the class, yet its P(w | c) = a / (n[c] + a V) would favour the
+class with the fewest words: whoever numbers the words leaves such a one out, as scikit-learn's vectorizer does.
+
 The multinomial form of McCallum and Nigam (1998). Counting and smoothing are scikit-learn's (an extra); two tables are
 all that is kept of it. Axes: N texts, C classes, V types.
 """

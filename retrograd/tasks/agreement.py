@@ -11,10 +11,11 @@ agreement     up to 3 nouns of any number                  up to 8, all of the o
 pronoun name  up to 3 people, other sentences              up to 8 people, all of the other sex or all of the same
 return        up to length words, up to 2 other things     up to 4 length words, up to 6 other things
 
-No passage of the text begins as a pair does. The text is the same whatever the run's seed.
+No passage of the text begins as a pair does, and none that tests or validates trains as well. The text is the same
+whatever the run's seed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from itertools import accumulate
 
@@ -62,20 +63,25 @@ def written(settings: config.Config, tokenizer: Tokenizer | None = None) -> Lang
         raise ConfigError(f"The task agreement needs task.length of {SHORTEST} at least; got {length}.")
     asked = pairs(length)
     taken = {pair.prefix for pair in asked}
-    part = max(1, examples // 20)
-    train, valid, test = (
-        [(line, True) for line in lines(size, length, taken=taken, seed=SEEDS[name])]
-        for name, size in (("train", examples), ("valid", part), ("test", part))
-    )
-    return Language(settings, tokenizer, splits=(train, valid, test), pairs=asked, need=length)
+    part, seen = max(1, examples // 20), set[str]()
+    splits = {}
+    for name, size in (("test", part), ("valid", part), ("train", examples)):  # no line is in two of them
+        found = list(lines(size, length, taken=taken, seed=SEEDS[name], seen=seen))
+        seen.update(found)
+        splits[name] = [(line, True) for line in found]
+    three = splits["train"], splits["valid"], splits["test"]
+    return Language(settings, tokenizer, splits=three, pairs=asked, need=length)
 
 
-def lines(size: int, length: int, *, taken: set[str], seed: int) -> Iterator[str]:
-    """So many passages, none of which begins with one of the beginnings that are taken."""
+def lines(size: int, length: int, *, taken: set[str], seed: int, seen: Container[str] = ()) -> Iterator[str]:
+    """So many passages, none of which begins with one of the beginnings that are taken, and none of them seen before.
+
+    Two of them may be the same.
+    """
     dice = Dice(torch.Generator().manual_seed(seed))
     while size:
         passage = _passage(length, dice)
-        if taken.isdisjoint(accumulate(passage.words, "{} {}".format)):
+        if passage.line not in seen and taken.isdisjoint(accumulate(passage.words, "{} {}".format)):
             size -= 1
             yield passage.line
 

@@ -10,8 +10,8 @@ pixel to the first that is not the same in all training images. The best answer 
 of the training labels, ln(10) where digits are equally frequent. Le, Jaitly and Hinton (2015), on MNIST.
 
     no data         the 1,797 images of 8x8 pixels that come with scikit-learn (an extra): 64 steps
-    data.train      MNIST's IDX files, plain or .gz, images with their labels beside them; or a folder of images with a
-                    subfolder for each class
+    data.train      MNIST's IDX files, plain or .gz, images with their labels beside them; or a folder of pictures, in
+                    grey or in colour (read as greys), with a subfolder for each class
     data.valid      more of the same; where a split is not given, a tenth of the shuffled training images is taken
     data.test
 """
@@ -27,7 +27,9 @@ from torch import Tensor
 from retrograd import config
 from retrograd.errors import ConfigError, DataError, MissingExtra, UsageError
 from retrograd.tasks.collected import Collected, Collection, Example
+from retrograd.tasks.guess import entropy
 from retrograd.tasks.idx import images_and_labels, size
+from retrograd.tasks.pictures import grey, read_picture
 from retrograd.tasks.window import IGNORED, Sizes
 
 SPLIT_SEED, PERMUTATION_SEED = 5_000_011, 6_000_011
@@ -63,7 +65,7 @@ def digits(settings: config.Config) -> Collected:
         valid=_examples(valid, order),
         test=tested,
         sizes=Sizes(1, len(train.classes), numbers=True),
-        guess=_entropy(train.labels),
+        guess=entropy(train.labels.tolist()),
         need=steps - 1 - _first_telling(train.pixels.flatten(1)[:, order]),
         unit="answer",
         groups=_by_class(tested, test),
@@ -93,11 +95,6 @@ def _first_telling(pixels: Tensor) -> int:
     """The first step, from 0, of (N, T) at which not all are the same."""
     varies = (pixels != pixels[0]).any(0)
     return int(varies.int().argmax())
-
-
-def _entropy(labels: Tensor) -> float:
-    p = labels.bincount().double() / len(labels)
-    return float(-torch.xlogy(p, p).sum())
 
 
 def _splits(data: config.Data) -> tuple[Images, Images, Images]:
@@ -153,7 +150,7 @@ def _folder(root: Path, classes: tuple[str, ...] | None) -> Images:
         if folder.name not in known:
             raise DataError(f"The class of the folder {folder} is none of those trained on: {', '.join(known)}.")
     files = [file for folder in folders for file in _files(folder)]
-    pixels = [_image(file) for file in files]
+    pixels = [grey(read_picture(file)) for file in files]
     for file, x in zip(files, pixels, strict=True):
         if x.shape != pixels[0].shape:
             raise DataError(
@@ -168,18 +165,6 @@ def _files(folder: Path) -> list[Path]:
     if not files:
         raise DataError(f"There is no image in {folder}; put the images of its class in it, or leave it out.")
     return files
-
-
-def _image(file: Path) -> Tensor:
-    """Its greys, (height, width), as bytes."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            grey = image.convert("L")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise DataError(f"{file} is not an image that can be read; expected PNG, JPEG or the like.") from None
-    return torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).view(grey.height, grey.width)
 
 
 def _scikit_learn() -> Images:

@@ -10,6 +10,8 @@ all the rest is read.
 
 from torch import Generator, randperm
 
+from retrograd.errors import ConfigError
+
 ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 ONES += [f"{before}teen" for before in ("thir", "four", "fif", "six", "seven", "eigh", "nine")]
 TENS = ["", "ten", *(f"{before}ty" for before in ("twen", "thir", "for", "fif", "six", "seven", "eigh", "nine"))]
@@ -18,11 +20,18 @@ ORDINALS |= {"twelve": "twelfth"}  # the others end in th
 MONTHS = ["January", "February", "March", "April", "May", "June", "July"]
 MONTHS += ["August", "September", "October", "November", "December"]
 YEARS, FIRST_YEAR, DAYS, NUMBERS = 1100, 1000, 28, 999_999
+DATES = YEARS * len(MONTHS) * DAYS
+MOST = 2 * min(DATES, NUMBERS)  # pairs
 
 
 def pairs(count: int, generator: Generator) -> list[tuple[str, str]]:
-    """So many pairs (source, target), dates and numbers by turns."""
-    dates = randperm(YEARS * len(MONTHS) * DAYS, generator=generator)[: (count + 1) // 2].tolist()
+    """So many pairs (source, target), dates and numbers by turns. Raises ConfigError for more than there are."""
+    if count > MOST:
+        raise ConfigError(
+            f"There are {MOST:,} dates and numbers at most, to train, validate and test together; task.examples and "
+            f"task.held_out ask for {count:,}, make them smaller."
+        )
+    dates = randperm(DATES, generator=generator)[: (count + 1) // 2].tolist()
     numbers = randperm(NUMBERS, generator=generator)[: count // 2].tolist()
     made = [_date(i) for i in dates], [_number(i + 1) for i in numbers]
     return [made[i % 2][i // 2] for i in range(count)]

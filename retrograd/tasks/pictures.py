@@ -10,6 +10,7 @@ from torch import Tensor
 from retrograd.errors import DataError
 
 CHANNELS = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # modes of a file, and as what they are read
+LUMA, WHOLE = (19_595, 38_470, 7_471), 2**16  # 0.299 red, 0.587 green, 0.114 blue, in parts of the whole
 
 
 def read_picture(path: str | Path) -> Tensor:
@@ -33,6 +34,14 @@ def read_picture(path: str | Path) -> Tensor:
     if pixels is None:
         raise DataError(f"The picture {path} is of the kind {mode}; save it in grey (L) or colour (RGB), 8 bits each.")
     return torch.from_numpy(pixels if pixels.ndim == 3 else pixels[..., None]).permute(2, 0, 1).contiguous()
+
+
+def grey(picture: Tensor) -> Tensor:
+    """Its greys, (height, width) bytes: of colours their luma (ITU-R BT.601), to the nearest."""
+    if len(picture) == 1:
+        return picture[0]
+    weights = torch.tensor(LUMA, dtype=torch.int32).view(3, 1, 1)
+    return ((picture * weights).sum(0) + WHOLE // 2).div(WHOLE, rounding_mode="floor").to(torch.uint8)
 
 
 def words_for(picture: Tensor) -> str:

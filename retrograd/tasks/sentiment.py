@@ -13,7 +13,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from retrograd import config
 from retrograd.errors import ConfigError, DataError
 from retrograd.tasks.collected import Collection, Example
 from retrograd.tasks.grammar import Dice
+from retrograd.tasks.guess import entropy
 from retrograd.tasks.reviews import EXCHANGED, KINDS, Review, distinct
 from retrograd.tasks.tables import Row, given, splits
 from retrograd.tasks.tokenizers import Tokenizer, Word
@@ -152,10 +153,3 @@ def _need(examples: Sequence[Example], reviews: Sequence[Review]) -> int:
     mirrored = [example.inputs for example, review in zip(examples, reviews, strict=True) if review.kind in EXCHANGED]
     pairs = zip(mirrored[::2], mirrored[1::2], strict=True)
     return max(len(one) - 1 - int((one != other).int().argmax()) for one, other in pairs)
-
-
-def entropy(labels: Iterable[str]) -> float:
-    """Nats."""
-    counts = Counter(labels)
-    total = counts.total()
-    return -sum(n / total * math.log(n / total) for n in counts.values())

@@ -22,8 +22,8 @@ from retrograd import config
 from retrograd.errors import ConfigError, DataError, UsageError
 from retrograd.tasks.collected import Collection, Example
 from retrograd.tasks.grammar import Dice
+from retrograd.tasks.guess import entropy
 from retrograd.tasks.namesakes import BLOCK, CONTEXTS, TAGS, Context, Sentence, distinct
-from retrograd.tasks.sentiment import entropy
 from retrograd.tasks.tables import Row, given, splits
 from retrograd.tasks.tokenizers import Tokenizer, Word
 from retrograd.tasks.window import IGNORED, Sizes

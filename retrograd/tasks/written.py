@@ -7,8 +7,6 @@ At word level a sentence is read in pieces (sentences.py), with capitals as they
 it is written.
 """
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -19,6 +17,7 @@ from retrograd import config
 from retrograd.errors import DataError
 from retrograd.tasks import sentences, tables
 from retrograd.tasks.collected import Example
+from retrograd.tasks.guess import entropy
 from retrograd.tasks.tokenizers import Tokenizer, level
 
 LONGEST = {"word": 100, "piece": 200}  # units of one sentence that is written, by what a unit is called
@@ -56,9 +55,7 @@ def example(source: Tensor, text: str, tokenizer: Tokenizer) -> Example:
 
 def guess(examples: Sequence[Example]) -> float:
     """Nats of a token when each has its share in the examples, whatever came before."""
-    counts = Counter(token for e in examples for token in e.targets.tolist())
-    total = sum(counts.values())
-    return -sum(n / total * math.log(n / total) for n in counts.values())
+    return entropy(token for e in examples for token in e.targets.tolist())
 
 
 def cut(items: Sequence[Item], data: config.Data, held_out: int | None) -> tuple[list[Item], list[Item], list[Item]]:

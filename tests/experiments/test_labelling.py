@@ -1,6 +1,8 @@
 """Texts of one's own are labelled by name, each as if it had been read alone."""
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 
@@ -58,6 +60,47 @@ def test_each_word_of_a_tagged_sentence_gets_its_own(tmp_path):
     assert [it.text for it in tags] == ["Teddy", "bears", "are", "on", "sale"]
     assert len(one) == 1
     assert {it.label for it in tags} <= set(labels_of(run))
+
+
+def counted(folder, rows):
+    """A run of naive Bayes on rows that it is given for each split."""
+    for name, some in rows.items():
+        (folder / f"{name}.tsv").write_text("".join(f"{row}\n" for row in some))
+    given = {name: str(folder / f"{name}.tsv") for name in rows}
+    data = given | {"train": [given["train"]]}
+    settings = config.make({"task": "sentiment", "data": data, "model": {"kind": "naive-bayes"}})
+    return train(settings, out=folder / "bayes")
+
+
+UNEVEN = (
+    ["glad\tgood film"] * 6 + ["sad\tbad film , bad from its first to its last minute"] * 6 + ["glad\tit was good"] * 4
+)
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("text", ["qux " * 5, "qux", "a b c d e f g h"])
+def test_naive_bayes_gives_a_text_of_unknown_words_the_classes_own_shares(tmp_path, text):
+    """Sad texts have far more words, so that a word that neither has would speak for glad."""
+    run = counted(tmp_path, {"train": UNEVEN, "valid": UNEVEN, "test": UNEVEN}).run
+    [[it]] = label(run.path, [text])
+    assert it.label == "glad"
+    assert it.probability == pytest.approx(10 / 16, rel=1e-12)
+
+
+@pytest.mark.extra
+def test_naive_bayes_asks_the_words_that_it_knows_alone_in_a_run_and_afterwards(tmp_path):
+    test = ["sad\tqux bad qux qux", "glad\tgood qux", "sad\tqux qux"]
+    result = counted(tmp_path, {"train": UNEVEN, "valid": UNEVEN, "test": test})
+    alone = label(result.run.path, ["bad", "good", "qux"])
+    assert label(result.run.path, ["qux bad qux", "good qux", "qux qux"]) == [
+        [replace(one, text=text)] for [one], text in zip(alone, ["qux bad qux", "good qux", "qux qux"], strict=True)
+    ]
+    types = 14  # those twelve words, <unk> and <eos>
+    words = {"glad": 6 * 2 + 4 * 3, "sad": 6 * 11}
+    good = {"glad": 10 / 16 * 11 / (words["glad"] + types), "sad": 6 / 16 * 1 / (words["sad"] + types)}
+    assert alone[1][0].probability == pytest.approx(good["glad"] / sum(good.values()), rel=1e-9)
+    p = [alone[0][0].probability, alone[1][0].probability, 6 / 16]
+    assert result.test.loss == pytest.approx(-sum(map(math.log, p)) / 3, rel=1e-9)
 
 
 @pytest.mark.extra

@@ -8,6 +8,7 @@ import pytest
 
 from retrograd.errors import DataError, MissingExtra
 from retrograd.experiments.scoring import bleu, exact_match
+from retrograd.tasks.sentences import joined, split
 
 HYPOTHESES = ["the cat sat on the mat", "a dog is in the big garden now", "we go home"]
 REFERENCES = ["the cat sat on a mat", "the dog is in the big garden", "we all go home today"]
@@ -48,9 +49,20 @@ def test_sentences_without_their_references_are_refused(hypotheses, references):
 
 
 def test_exact_match_is_to_the_character():
-    assert exact_match(["a b.", "a B", "c"], ["a b.", "a b", "c "]) == pytest.approx(1 / 3)
+    assert exact_match(["a b.", "a B", "c", "e"], ["a b.", "a b", "c.", "\u00e9"]) == pytest.approx(1 / 4)
     with pytest.raises(DataError, match="got 0 sentences and 0 references"):
         exact_match([], [])
+
+
+@pytest.mark.parametrize("reference", ["Caf\u00e9\u00a0!", "Caf\u00e9\u202f!", "Cafe\u0301 !", " Caf\u00e9 \t !\n"])
+def test_no_kind_of_white_space_and_no_form_of_an_accent_keeps_a_match_away(reference):
+    assert exact_match(["Caf\u00e9 !"], [reference]) == exact_match([reference], ["Caf\u00e9 !"]) == 1
+    assert exact_match(["Caf\u00e9!", "Cafe !"], [reference] * 2) == 0
+
+
+def test_every_sentence_that_a_tokenizer_gives_back_can_match():
+    for text in ("Il a dit :\u00a0\u00ab\u202fnon\u202f\u00bb.", "E\u0301te\u0301 1\u202f234"):
+        assert exact_match([joined(split(text))], [text]) == 1
 
 
 def test_without_sacrebleu_the_extra_is_named(monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from retrograd import config
 from retrograd.errors import ConfigError, DataError, UsageError
 from retrograd.tasks import make_task
-from retrograd.tasks.agreement import PAIRS, _passage, lines, pairs
+from retrograd.tasks.agreement import PAIRS, SEEDS, _passage, lines, pairs
 from retrograd.tasks.grammar import Dice
 from retrograd.tasks.pairs import coverage, encoded
 
@@ -40,6 +40,30 @@ def test_no_passage_begins_as_a_pair_does(task):
     short = [pair.prefix for pair in task.pairs if pair.distance == 1]  # such as "the old writer": words that are known
     assert short
     assert not any(line.startswith(f"{prefix} ") for line in text for prefix in short)
+
+
+def test_no_passage_that_tests_or_validates_trains_as_well():
+    sizes = {"train": 8000, "valid": 400, "test": 400}
+    task, taken = agreement(8000), {pair.prefix for pair in pairs(40)}
+    train, valid, test = (
+        task.tokenizer.decode(split.ids.tolist()).splitlines(keepends=True)
+        for split in (task.train, task.valid, task.test)
+    )
+    assert [len(train), len(valid), len(test)] == list(sizes.values())
+    assert not set(train) & {*test, *valid}
+    assert not set(valid) & set(test)
+    free = {name: list(lines(size, 40, taken=taken, seed=SEEDS[name])) for name, size in sizes.items()}
+    assert set(free["train"]) & {*free["test"], *free["valid"]}  # as they would be, were none passed over
+    assert test == free["test"]
+
+
+def test_what_was_seen_is_passed_over_and_nothing_else_changes():
+    free = list(lines(300, 40, taken=set(), seed=5))
+    seen = set(free[::3])
+    held = list(lines(200, 40, taken=set(), seed=5, seen=seen))
+    left = [line for line in free if line not in seen]
+    assert held[: len(left)] == left[:200]
+    assert seen.isdisjoint(held)
 
 
 def test_what_is_taken_would_have_been_written():

@@ -10,6 +10,7 @@ from retrograd import config
 from retrograd.errors import ConfigError, DataError, MissingExtra, UsageError
 from retrograd.tasks import make_task
 from retrograd.tasks.idx import read_idx
+from retrograd.tasks.pictures import grey
 from tests.tasks.images import idx, mnist, pictures
 
 
@@ -85,6 +86,16 @@ def test_coloured_pictures_are_read_as_greys(tmp_path):
     Image.new("RGB", (3, 2), (255, 0, 0)).save(tmp_path / "train" / "a" / "red.png")
     pixels, _ = whole(digits(path))
     assert sorted({round(float(x) * 255) for x in pixels[:, 0]}) == [0, 76, 255]  # 0.299 of red
+
+
+def test_the_greys_of_a_coloured_picture_are_those_of_pillow():
+    from PIL import Image
+
+    picture = torch.randint(256, (3, 100, 200), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    picture[:, 0, :2] = torch.tensor([0, 255], dtype=torch.uint8)
+    image = Image.fromarray(picture.permute(1, 2, 0).numpy()).convert("L")
+    assert torch.equal(grey(picture), torch.tensor(list(image.tobytes()), dtype=torch.uint8).view(100, 200))
+    assert torch.equal(grey(picture[:1]), picture[0])
 
 
 # splits, order, lag
@@ -232,10 +243,20 @@ def test_pictures_that_are_none_are_refused(tmp_path):
     folder = pictures(tmp_path / "train", {"a": [1], "b": [2]})
     file = tmp_path / "train" / "b" / "zzz.png"
     file.write_text("this is no picture")
-    with pytest.raises(DataError, match=r"zzz.png is not an image that can be read"):
+    with pytest.raises(DataError, match=r"zzz.png is no picture that can be read"):
         digits(folder)
     file.write_bytes((tmp_path / "train" / "b" / "000.png").read_bytes()[:50])
-    with pytest.raises(DataError, match=r"zzz.png is not an image that can be read"):
+    with pytest.raises(DataError, match=r"The picture .*zzz.png cannot be read"):
+        digits(folder)
+
+
+@pytest.mark.parametrize(("mode", "named"), [("I;16", "I"), ("LA", "LA"), ("RGBA", "RGBA")])
+def test_a_picture_that_is_no_grey_and_no_rgb_of_8_bits_is_refused_as_everywhere(tmp_path, mode, named):
+    from PIL import Image
+
+    folder = pictures(tmp_path / "train", {"a": [1] * 9, "b": [2] * 9})
+    Image.new(mode, (3, 2)).save(tmp_path / "train" / "b" / "zzz.png")
+    with pytest.raises(DataError, match=rf"zzz.png is of the kind {named}.*; save it in grey"):
         digits(folder)
 
 

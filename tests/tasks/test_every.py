@@ -2,7 +2,7 @@
 
 import math
 from functools import cache
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import torch
 
 from retrograd import config
 from retrograd.errors import ConfigError, UnknownName, UsageError
-from retrograd.tasks import TASKS, Drawn, make_task
+from retrograd.tasks import TASKS, Collected, Drawn, make_task
 from retrograd.tasks.window import IGNORED, Window
 from tests.tasks.images import mnist
 
@@ -153,6 +153,17 @@ def test_what_is_validated_tested_and_measured_is_the_same_for_every_run(name, m
 def test_what_is_tested_is_not_what_is_validated(name, made):
     task = made(name)
     assert not equal(next(iter(task.testing())), next(iter(task.validation())))
+
+
+@ALL
+def test_no_example_of_a_set_that_is_generated_is_in_two_splits(name, made):
+    task = made(name)
+    if not isinstance(task, Collected):
+        return
+    parts = task.collection.train, task.collection.valid, task.collection.test
+    seen = [{tuple(x.numpy().tobytes() for x in (e.inputs, e.source) if x is not None) for e in part} for part in parts]
+    for one, other in combinations(seen, 2):
+        assert not one & other
 
 
 @ALL
