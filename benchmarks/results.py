@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -28,9 +30,16 @@ def machine() -> dict[str, Any]:
 def write(name: str, **figures: Any) -> None:
     """Write and print the result."""
     FOLDER.mkdir(exist_ok=True)
-    text = json.dumps({"machine": machine(), **figures}, indent=2)
+    text = json.dumps({"command": _command(), "machine": machine(), **figures}, indent=2)
     (FOLDER / f"{name}.json").write_text(text + "\n")
     print(text)
+
+
+def _command() -> str:
+    """What was run; of a file only its name."""
+    spec = sys.modules["__main__"].__spec__
+    module = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
+    return shlex.join(["python", "-m", module, *(Path(x).name if Path(x).exists() else x for x in sys.argv[1:])])
 
 
 def interleaved(candidates: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:

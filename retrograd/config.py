@@ -39,6 +39,7 @@ USUAL: dict[str, dict[str, dict[str, Any]]] = {
 }
 UNKNOWN = "unknown"  # of a watched training, which is somebody's own
 Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, le=1_000_000)]  # of what is made: more would take hours, or all memory
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -61,10 +62,10 @@ class Task(Section):
     """What is learned. What `length` counts, and what an absent key stands for, is said by each task (tasks/)."""
 
     name: str = "language"
-    length: Positive | None = None
-    symbols: Annotated[int, Field(ge=2)] | None = None  # distinct ones to be remembered
-    examples: Positive | None = None  # to train on, of a set that is generated
-    held_out: Positive | None = None  # pairs or pictures to validate, and as many to test: the last of a file's
+    length: Annotated[int, Field(gt=0, le=100_000)] | None = None
+    symbols: Annotated[int, Field(ge=2, le=100_000)] | None = None  # distinct ones to be remembered
+    examples: Count | None = None  # to train on, of a set that is generated
+    held_out: Count | None = None  # pairs or pictures to validate, and as many to test: the last of a file's
     bits: Annotated[int, Field(ge=2, le=3)] | None = None  # symbols whose temporal order is asked
     permuted: bool = False  # the pixels of an image (digits) in one random order, the same for all images
 
@@ -167,14 +168,13 @@ class Config(Section):
         said of the model and its training goes by the task."""
         if not isinstance(values, Mapping):
             return values
-        values = dict(values)
-        if isinstance(values.get("task"), str):
-            values["task"] = {"name": values["task"]}
+        values = _named(values)
         if isinstance(old := values.get("recall"), Mapping):
             del values["recall"]
             renamed = {"length" if key == "gap" else key: value for key, value in old.items()}
             task = values.get("task", {})
-            values["task"] = renamed | task if task.get("name") == "recall" else task
+            if isinstance(task, Mapping) and task.get("name") == "recall":
+                values["task"] = renamed | dict(task)
         if isinstance(task := values.get("task"), Mapping):
             for section, usual in USUAL.get(str(task.get("name", "language")), NO_TEXT).items():
                 given = values.get(section, {})
@@ -210,14 +210,20 @@ def dump(config: Config) -> str:
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `changes` laid over it, section by section. A new budget replaces the old one."""
-    merged = dict(base)
-    for key, value in changes.items():
+    merged = _named(base)
+    for key, value in _named(changes).items():
         both_are_sections = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = merge(merged[key], value) if both_are_sections else value
     if BUDGETS & changes.keys():
         for stale in BUDGETS - changes.keys():
             merged.pop(stale, None)
     return merged
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """With `task = "adding"` as the section that it is short for."""
+    task = values.get("task")
+    return {**values, "task": {"name": task}} if isinstance(task, str) else dict(values)
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -196,7 +196,9 @@ def new_folder(path: str | Path | None, *, name: str) -> Path:
 
 def refuse_if_taken(folder: Path) -> None:
     """Raises RunError where a new run cannot be put."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file. Name a folder with --out.")
+    if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} already exists and is not empty. Name another folder with --out.")
 
 

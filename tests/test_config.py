@@ -64,3 +64,22 @@ def test_a_file_that_is_missing_or_not_toml_is_named(tmp_path):
     (tmp_path / "bad.toml").write_text("a = = 3")
     with pytest.raises(ConfigError, match=r"bad\.toml is not valid TOML"):
         config.read(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize(
+    ("base", "changes"),
+    [
+        ({"task": "translation"}, {"task": {"held_out": 2}}),
+        ({"task": {"held_out": 2}}, {"task": "translation"}),
+        ({"task": {"name": "adding", "held_out": 2}}, {"task": "translation"}),
+    ],
+)
+def test_a_task_by_its_name_keeps_its_other_keys(base, changes):
+    made = config.make(config.merge(base, changes))
+    assert (made.task.name, made.task.held_out) == ("translation", 2)
+
+
+def test_a_task_that_is_a_number_is_refused_in_a_sentence():
+    for values in ({"task": 3}, {"task": 3, "recall": {"gap": 3}}):
+        with pytest.raises(ConfigError, match="task"):
+            config.make(values)

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from retrograd import runs
-from retrograd.config import TEXTS
+from retrograd.config import TEXTS, Model, Training
 from retrograd.experiments import events
 from retrograd.reports.text import page
 from retrograd.tasks.window import Sizes
@@ -109,29 +109,37 @@ def plan_lines(plan: events.Planned) -> list[str]:
     m, t = plan.settings.model, plan.settings.training
     counted = ", ".join(f"{n:,} {NAMES[split]}" for split, n in plan.counts.items())
     data = f"{counted} {plan.unit if plan.settings.task.name in TEXTS else 'example'}s; " if counted else ""
-    known = "the task's lag" if plan.need_is_known else "the window"
+    lag = plan.assumed or "the task's lag"
+    window = f"window {t.window}, " if plan.settings.task.name in TEXTS else ""
     return [
         f"data      {data}{_read(plan.sizes)}",
-        f"model     {m.layers} x {m.hidden} {m.cell} ({m.init}), {plan.parameters:,} parameters, "
-        f"{t.backend} backend on {t.device}, {t.threads} threads",
-        f"training  {length(Budget(t.minutes, t.steps, t.epochs))}, window {t.window}, batch {t.batch}, "
+        f"model     {_model(m, t)}, {plan.parameters:,} parameters, on {t.device}, {t.threads} threads",
+        f"training  {length(Budget(t.minutes, t.steps, t.epochs))}, {window}batch {t.batch}, "
         f"{t.optimizer} at {t.lr:g} ({t.schedule}), clip {t.clip_norm or t.clip_value or 'off'}",
         f"expected  {_guess(plan)}",
-        *([f"horizon   {plan.start.horizon} at the start, in steps; {known} is {plan.need}"] if plan.start else ()),
+        *([f"horizon   {plan.start.horizon} at the start, in steps; {lag} is {plan.need}"] if plan.start else ()),
         f"run       {plan.run.path}",
     ]
 
 
+def _model(m: Model, t: Training) -> str:
+    if m.kind == "window":
+        return f"window of {m.context} tokens, {m.hidden} units"
+    return f"{m.layers} x {m.hidden} {m.cell} ({m.init}), {t.backend} backend"
+
+
 def _read(sizes: Sizes) -> str:
     """What is read at each step, and how much there is to tell apart."""
-    read = f"{sizes.inputs:,} numbers a step" if sizes.numbers else f"{sizes.inputs:,} types"
+    read = f"{sizes.inputs:,} number{'s' * (sizes.inputs > 1)} a step" if sizes.numbers else f"{sizes.inputs:,} types"
     return read if sizes.outputs in (sizes.inputs, 1) else f"{read}, {sizes.outputs:,} answers"
 
 
 def _guess(plan: events.Planned) -> str:
     if plan.sizes.measure != "nats":
         return f"a guess costs {plan.guess:.3g} of {plan.sizes.measure}"
-    return f"first loss ln {round(math.exp(plan.guess))} = {plan.guess:.3f} nats"
+    alike = round(math.exp(plan.guess))  # so many answers, each as likely as the next
+    equal = f"ln {alike} = " if math.isclose(plan.guess, math.log(alike), abs_tol=1e-9) else ""
+    return f"first loss {equal}{plan.guess:.3f} nats"
 
 
 USE = {  # what the model of a task is for

@@ -32,7 +32,7 @@ class Patient:
     saturation: Saturation | None = None
     _: KW_ONLY
     need: int  # steps that the gradient has to reach back
-    assumed: str | None = None  # what the need is only supposed from: "the window"; None where it is known
+    assumed: str | None = None  # what the need is only supposed from, such as "the window"; None: known
     init: str | None = None  # how it was started: a remedy already taken is not named again
     window: int | None = None  # the steps of truncated training: no gradient goes further
     cell: str | None = None  # by its name in CELLS; the saturation's, or None if its layers do not agree
@@ -43,6 +43,7 @@ class Patient:
     attribution: Attribution | None = None
     lyapunov: LyapunovSpectrum | None = None
     window_adequacy: WindowAdequacy | None = None
+    clip: float = 0.0  # the norm that its training clips at; 0: none that is known
     clipping: Clipping | None = None
     nonfinite: NonFinitePlace | None = None
     step: int | None = None  # of the training, at which all this was measured

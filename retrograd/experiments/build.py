@@ -26,7 +26,8 @@ from retrograd.models import (
     WindowLM,
 )
 from retrograd.runs import Run
-from retrograd.tasks import Fitted, Task, tokenizers
+from retrograd.tasks import Task, tokenizers
+from retrograd.tasks.tokenizers import Fitted
 from retrograd.tasks.window import Sizes
 from retrograd.training import checkpoint
 

@@ -22,7 +22,7 @@ class Planned:
     parameters: int
     guess: float  # loss of the best answer that looks at no input: ln V
     need: int
-    need_is_known: bool
+    assumed: str | None  # what the need is supposed from, where the task does not say it
     start: Measurement | None  # None: of a model without a recurrent layer
 
 

@@ -14,7 +14,7 @@ from retrograd.errors import DataError, NotMeasured, RunError, UsageError
 from retrograd.experiments import counting, logbook
 from retrograd.experiments.build import load, load_with_tokenizer, sizes_of
 from retrograd.experiments.examination import everything
-from retrograd.experiments.measuring import load_window, measure, opinion
+from retrograd.experiments.measuring import load_window, measure, opinion, supposed
 from retrograd.experiments.objective import evaluate, figures, losses
 from retrograd.experiments.reporting import subject
 from retrograd.models import NGram
@@ -79,8 +79,8 @@ def diagnose_run(path: str | Path, *, need: int | None = None, all: bool = False
     probe, step = load_window(run.kept("probe.safetensors"), sizes_of(point)), point.step
     measured = measure(model, probe, anchors=settings.measure.anchors, step=step)
     told = point.info.get("need")
-    known = bool(need or told)
-    need = int(need or told or settings.training.window)
+    asked = need or int(told or 0)
+    need, assumed = (asked, None) if asked else supposed(settings, probe)
     h = measured.horizon
     if h.censored and need > h.longest:
         windows = math.ceil(need / settings.training.window * 4 / 3) + 1
@@ -91,10 +91,10 @@ def diagnose_run(path: str | Path, *, need: int | None = None, all: bool = False
         )
     more, notes = everything(model.eval(), partial(losses, window=probe)) if all else ({}, ())
     measured = replace(measured, **more)
-    findings: tuple[Finding, ...] = opinion(measured, settings, need=need, known=known)
+    findings: tuple[Finding, ...] = opinion(measured, settings, need=need, assumed=assumed)
     return Report(
         title=run.path.name,
-        subject=subject(settings, model, need, known=known),
+        subject=subject(settings, model, need, assumed=assumed),
         measurements={"now": measured},
         findings=findings,
         status="measured",

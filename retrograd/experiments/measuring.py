@@ -15,7 +15,17 @@ from retrograd.cells import Elman
 from retrograd.diagnosis import Finding, judge
 from retrograd.errors import RunError
 from retrograd.experiments.objective import at_rest, losses
-from retrograd.measures import Attribution, Horizon, attribution, contributions, horizon, reach, saturation, spectrum
+from retrograd.measures import (
+    Attribution,
+    Clipping,
+    Horizon,
+    attribution,
+    contributions,
+    horizon,
+    reach,
+    saturation,
+    spectrum,
+)
 from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
 from retrograd.tasks.window import IGNORED, Sizes, Window
@@ -112,8 +122,15 @@ def anchor_steps(probe: Window, count: int) -> list[int]:
     steps = len(asked)
     if not bool(asked.all()):
         return [int(asked.nonzero().max()) + 1]
-    first = steps - steps // LAST_SHARE + 1
+    first = steps - max(steps // LAST_SHARE, 1) + 1
     return sorted({int(t) for t in torch.linspace(first, steps, count).round()})
+
+
+def supposed(settings: config.Config, probe: Window) -> tuple[int, str]:
+    """How far back a task that does not say so is supposed to need, and what that is taken from."""
+    if settings.task.name in config.TEXTS:
+        return settings.training.window, "the window"
+    return len(probe.inputs), "the sequences' length"
 
 
 def opinion(
@@ -121,16 +138,17 @@ def opinion(
     settings: config.Config,
     *,
     need: int,
-    known: bool,
+    assumed: str | None,
     loss: float | None = None,
     guess: float | None = None,
+    clipping: Clipping | None = None,
 ) -> tuple[Finding, ...]:
     """The findings about one measurement, for a task that must reach `need` steps back; see `judge`."""
     return judge(
         measured.horizon,
         measured.saturation,
         need=need,
-        assumed=None if known else "the window",
+        assumed=assumed,
         cell=settings.model.cell,
         init=settings.model.init,
         activation=settings.model.activation if settings.model.cell == "elman" else None,
@@ -140,6 +158,8 @@ def opinion(
         window=settings.training.window if settings.task.name in config.TEXTS else None,
         loss=loss,
         guess=guess,
+        clip=settings.training.clip_norm,
+        clipping=clipping,
     )
 
 

@@ -3,8 +3,9 @@
 import math
 import platform
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from retrograd.experiments.measuring import opinion
 from retrograd.experiments.objective import Evaluation, figures
 from retrograd.experiments.success import Success
 from retrograd.experiments.work import Work
+from retrograd.measures import Clipping, clipping
 from retrograd.models import Network, Recurrent, WindowLM, parameters
 from retrograd.numerics import denormals_are_flushed
 from retrograd.reports import Happening, Measurement, Report
 from retrograd.runs import Run
 
 NOTHING = Success()
+ONE_STEP = "Its sequences have one step each: there is nothing before it that a gradient could reach."
 BLIND = "It reads {} tokens at a time: nothing before them has any influence, and there is no state to follow back."
 SAMPLE, SHORT_SAMPLE = 300, 120  # tokens at the end, and on the way
 SHARE = 0.01  # of the time of a training goes into drawing its page, at most, until it ends
@@ -80,14 +83,15 @@ class Reporter:
             return generation.sample(model, tokenizer, length=length, seed=seed)
         return None
 
-    def _findings(self, latest: Measurement, best: float) -> tuple[Finding, ...]:
+    def _findings(self, latest: Measurement, best: float, cut: Clipping | None) -> tuple[Finding, ...]:
         work = self.work
         return opinion(
             latest,
             work.settings,
             need=work.need,
-            known=work.need_is_known,
+            assumed=work.assumed,
             loss=best if math.isfinite(best) and work.task.sizes.measure == "nats" else None,
+            clipping=cut,
             guess=math.log(work.task.sizes.outputs),  # among all types: what an untrained model lies a little over
         )
 
@@ -95,16 +99,18 @@ class Reporter:
         work, run, latest = self.work, keeper.run, self.work.gauge.latest or self.start
         measure = work.task.sizes.measure
         lines, best = run.metrics(), keeper.best
+        cut = _clipping(lines, work.settings.training)
         started = next((e for e in run.events() if e["event"] == "started"), {})
         validated = {f"validation {measure}": best} if math.isfinite(best) else {}
         tested = figures(test, work.task.unit, measure=measure, hits=work.task.hits) if test else {}
-        blind = () if latest else (BLIND.format(work.settings.model.context),)
+        window = work.settings.model.kind == "window"
+        blind = () if latest else (BLIND.format(work.settings.model.context) if window else ONE_STEP,)
         return Report(
             title=name(work.settings),
-            subject=subject(work.settings, work.model, work.need, known=work.need_is_known),
+            subject=subject(work.settings, work.model, work.need, assumed=work.assumed),
             measurements=_named(self.start, latest),
-            findings=self._findings(latest, best) if latest else (),
-            figures=validated | tested | found.figures,
+            findings=self._findings(latest, best, cut) if latest else (),
+            figures=validated | tested | found.figures | (shares(cut) if cut else {}),
             grids=found.grids,
             gradient=latest is not None,
             notes=(*blind, *found.notes),
@@ -115,6 +121,23 @@ class Reporter:
             environment={**started.get("environment", {}), "data sha256": started.get("data")},
             happenings=(*logbook.happenings(run), *_ended(keeper, status)),
         )
+
+
+def _clipping(lines: Sequence[Mapping[str, Any]], t: config.Training) -> Clipping | None:
+    """Of the steps that were logged; None where nothing was clipped or logged. What clipping by value left of the norm
+    is not known."""
+    logged = [line for line in lines if "clipped" in line]
+    if not logged or not (t.clip_norm or t.clip_value):
+        return None
+    found = clipping([line["log_grad_norm"] for line in logged], threshold=t.clip_norm or None)
+    share = sum(line["clipped"] for line in logged) / len(logged)
+    return replace(found, share=share, factor=None if t.clip_value else found.factor)
+
+
+def shares(cut: Clipping) -> dict[str, float]:
+    """What clipping did, for the figures of a report."""
+    named = {"share of steps clipped": cut.share, "share of the norm left by clipping": cut.factor}
+    return {name: x for name, x in named.items() if x is not None}
 
 
 def _named(start: Measurement | None, latest: Measurement | None) -> dict[str, Measurement]:
@@ -132,10 +155,10 @@ def name(settings: config.Config) -> str:
     return f"{stem} {settings.model.name.split()[0]}"
 
 
-def subject(settings: config.Config, model: Network, need: int, *, known: bool) -> dict[str, Any]:
+def subject(settings: config.Config, model: Network, need: int, *, assumed: str | None) -> dict[str, Any]:
     """What was measured, in words for the report."""
     recurrent = settings.model.kind != "window"
-    needed = {"need": need, "need is": "known" if known else "assumed: the window"} if recurrent else {}
+    needed = {"need": need, "need is": f"assumed: {assumed}" if assumed else "known"} if recurrent else {}
     return {
         "task": settings.task.name,
         **(_of_cells(settings.model) if recurrent else _of_window(settings.model)),

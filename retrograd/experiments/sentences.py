@@ -3,7 +3,7 @@
 source -> model -> greedy or beam search -> tokens -> the sentence as it is written
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,11 @@ from retrograd.experiments import scoring
 from retrograd.experiments.build import load, tokenizers_of
 from retrograd.experiments.objective import at_rest
 from retrograd.models import Captioner, EncoderDecoder, decoding
-from retrograd.tasks import Task, written
-from retrograd.tasks.captioning import captioned
-from retrograd.tasks.collected import READ, Example, together
+from retrograd.tasks import written
+from retrograd.tasks.collected import READ, Collected, Example, together
 from retrograd.tasks.pictures import read_picture, words_for
 from retrograd.tasks.tokenizers import Tokenizer
-from retrograd.tasks.translation import pairs, source_ids
+from retrograd.tasks.translation import source_ids
 
 SHOWN = 8  # samples of a decoded test set
 WIDEST = 100  # beam
@@ -64,10 +63,12 @@ def caption(path: str | Path, pictures: Sequence[str | Path], *, beam: int = 1) 
     return write(model, seen, tokenizer, beam=beam)
 
 
-def decoded(model: Writer, task: Task, *, beam: int = 1) -> Decoded:
+def decoded(model: Writer, task: Collected, *, beam: int = 1) -> Decoded:
     """The test set of a task of sentences, written by the model as a user's own would be, and scored."""
-    tokenizer, sources, names, references = TESTED[task.settings.task.name](task)
-    outputs = write(model, sources, tokenizer, beam=beam)
+    assert task.tokenizer is not None
+    names, references = zip(*task.collection.written, strict=True)
+    sources = [example.source for example in task.collection.test if example.source is not None]
+    outputs = write(model, sources, task.tokenizer, beam=beam)
     figures, signature = {"exact match": scoring.exact_match(outputs, references)}, ""
     with suppress(MissingExtra):
         figures["BLEU"], signature = scoring.bleu(outputs, references)
@@ -101,28 +102,6 @@ def _search(model: Writer, sources: Sequence[Tensor], ending: decoding.Ending, b
     if beam == 1:
         return decoding.greedy(step, len(sources), ending, device=device)
     return [each.tokens for each in decoding.beam(step, len(sources), ending, width=beam, device=device)]
-
-
-Tested = tuple[Tokenizer, list[Tensor], list[str], list[str]]  # of the target; the sources, their names, the references
-
-
-def _pairs(task: Task) -> Tested:
-    target, source = task.tokenizer, task.source_tokenizer
-    assert target is not None
-    assert source is not None
-    rows = pairs(task.settings).test
-    left, right = [row.left for row in rows], [row.right for row in rows]
-    return target, [source_ids(text, source) for text in left], left, right
-
-
-def _pictures(task: Task) -> Tested:
-    assert task.tokenizer is not None
-    _, _, test = captioned(task.settings)
-    names = [f"picture {i}" for i in range(1, len(test) + 1)]
-    return task.tokenizer, [each.picture for each in test], names, [each.caption for each in test]
-
-
-TESTED: dict[str, Callable[[Task], Tested]] = {"translation": _pairs, "captioning": _pictures}
 
 
 def _loaded(path: str | Path, task: str) -> tuple[Writer, Tokenizer, Tokenizer | None]:

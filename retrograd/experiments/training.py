@@ -284,7 +284,7 @@ def _planned(run: Run, work: Work, start: Measurement | None) -> Planned:
         parameters=parameters(work.model),
         guess=task.guess,
         need=work.need,
-        need_is_known=work.need_is_known,
+        assumed=work.assumed,
         start=start,
     )
 

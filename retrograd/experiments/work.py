@@ -11,10 +11,12 @@ from retrograd import config
 from retrograd.bptt import Stack
 from retrograd.errors import ConfigError
 from retrograd.experiments import build, weights
-from retrograd.experiments.measuring import Gauge
+from retrograd.experiments.measuring import Gauge, supposed
 from retrograd.models import Network
 from retrograd.remedies import Course, Plain, remedy_in
-from retrograd.tasks import NONE, Fitted, Task, make_task
+from retrograd.tasks import Task, make_task, refuse_unread
+from retrograd.tasks.tokenizers import NONE, Fitted
+from retrograd.tasks.window import Window
 from retrograd.training.optimizers import make_optimizer
 from retrograd.training.schedules import Budget, Schedule, make_schedule
 
@@ -42,12 +44,13 @@ class Work:
 
     @property
     def need(self) -> int:
-        """Steps back that the task needs, or else the window."""
-        return self.task.need or self.settings.training.window
+        """Steps back that the task needs, or is supposed to."""
+        return self.task.need or supposed(self.settings, self.gauge.probe)[0]
 
     @property
-    def need_is_known(self) -> bool:
-        return self.task.need is not None
+    def assumed(self) -> str | None:
+        """What the need is supposed from, where the task does not say it."""
+        return supposed(self.settings, self.gauge.probe)[1] if self.task.need is None else None
 
 
 def prepare(settings: config.Config, fitted: Fitted = NONE, *, resumed: bool = False) -> Work:
@@ -57,6 +60,8 @@ def prepare(settings: config.Config, fitted: Fitted = NONE, *, resumed: bool = F
     """
     settings = resolve(settings)
     task = make_task(settings, fitted)
+    if not resumed:
+        refuse_unread(settings)
     torch.manual_seed(settings.training.seed)
     device = build.device(settings.training.device)
     model = build.build(settings, task.sizes).to(device)
@@ -69,8 +74,14 @@ def prepare(settings: config.Config, fitted: Fitted = NONE, *, resumed: bool = F
         t.optimizer, model.parameters(), lr=t.lr, momentum=t.momentum, betas=t.betas, weight_decay=t.weight_decay or 0.0
     )
     schedule = make_schedule(t.schedule, warmup=t.warmup, divide_by=t.divide_by, divide_after=t.divide_after)
-    gauge = Gauge(model, task.probe().to(device), settings.measure, recurrent=bool(backends))
+    probe = task.probe().to(device)
+    gauge = Gauge(model, probe, settings.measure, recurrent=bool(backends) and _goes_back(probe))
     return Work(settings, task, model, device, optimizer, schedule, gauge, _course(t.remedy, model))
+
+
+def _goes_back(probe: Window) -> bool:
+    """Is anything before the last step that is asked?"""
+    return len(probe.inputs) > 1 or probe.source is not None
 
 
 def _course(remedy: str | None, model: nn.Module) -> Course:

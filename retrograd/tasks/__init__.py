@@ -8,7 +8,7 @@ a set of examples in three splits                     Collected     digits senti
 from collections.abc import Callable
 
 from retrograd import config
-from retrograd.errors import UnknownName
+from retrograd.errors import ConfigError, UnknownName
 from retrograd.tasks import agreement
 from retrograd.tasks.adding import adding
 from retrograd.tasks.captioning import captioning
@@ -22,12 +22,10 @@ from retrograd.tasks.recall import recall
 from retrograd.tasks.sentiment import sentiment
 from retrograd.tasks.tagging import tagging
 from retrograd.tasks.temporal_order import temporal_order
-from retrograd.tasks.tokenizers import Tokenizer
+from retrograd.tasks.tokenizers import NONE, Fitted
 from retrograd.tasks.translation import translation
 
 Task = Language | Drawn | Collected
-Fitted = tuple[Tokenizer | None, Tokenizer | None]  # the tokenizers of a task and of its source, fitted before
-NONE: Fitted = (None, None)
 
 
 def _drawn(problem: Callable[[config.Task], Problem]) -> Callable[[config.Config, Fitted], Task]:
@@ -48,6 +46,34 @@ TASKS: dict[str, Callable[[config.Config, Fitted], Task]] = {
     "translation": lambda settings, fitted: Collected(settings, translation(settings, fitted), hits=False),
     "captioning": lambda settings, fitted: Collected(settings, captioning(settings, fitted)),
 }
+
+LENGTH = {"task.length"}  # also where a task refuses it, in its own words
+TEXT = {"data.level", "data.vocabulary", "training.window", "training.carry"}
+PAIRS = {"data.level", "data.vocabulary", "task.examples", "task.held_out"}
+READ: dict[str, set[str]] = {  # of the keys that not every task reads
+    "language": TEXT | {"data.document_separator"},
+    "agreement": TEXT | LENGTH | {"task.examples"},
+    "recall": LENGTH | {"task.symbols"},
+    "adding": LENGTH,
+    "copying": LENGTH | {"task.symbols"},
+    "temporal-order": LENGTH | {"task.bits"},
+    "latch": LENGTH | {"task.symbols"},
+    "digits": LENGTH | {"task.permuted"},
+    "sentiment": LENGTH | {"task.examples"},
+    "tagging": LENGTH | {"task.examples"},
+    "translation": LENGTH | PAIRS,
+    "captioning": LENGTH | PAIRS,
+}
+
+
+def refuse_unread(settings: config.Config) -> None:
+    """Raises ConfigError for a key that is given, and that the task does not read."""
+    name = settings.task.name
+    usual = config.make({"task": name})
+    for key in sorted(set().union(*READ.values()) - READ.get(name, set())):
+        section, field = key.split(".")
+        if getattr(getattr(settings, section), field) != getattr(getattr(usual, section), field):
+            raise ConfigError(f"{key} has no effect on the task {name}; leave it out.")
 
 
 def make_task(settings: config.Config, fitted: Fitted = NONE) -> Task:

@@ -22,14 +22,12 @@ from retrograd.tasks import shapes, tables, written
 from retrograd.tasks.collected import Collection
 from retrograd.tasks.pictures import read_picture, words_for
 from retrograd.tasks.tables import Row
-from retrograd.tasks.tokenizers import Tokenizer
+from retrograd.tasks.tokenizers import NONE, Fitted
 from retrograd.tasks.window import Sizes
 
 CAPTIONS = "captions.tsv"
 HOLDS = "a picture's file and its caption"
 TRAINED, HELD_OUT, SEED = 16_000, 1_000, 6_000_011  # of the drawn set, which is the same for every run
-
-Fitted = tuple[Tokenizer | None, Tokenizer | None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Captioned:
 Splits = tuple[list[Captioned], list[Captioned], list[Captioned]]
 
 
-def captioning(settings: config.Config, fitted: Fitted = (None, None)) -> Collection:
+def captioning(settings: config.Config, fitted: Fitted = NONE) -> Collection:
     """The pictures as examples. Raises DataError for pictures or captions that cannot be read, UsageError for keys that
     do not fit."""
     if settings.task.length is not None:
@@ -61,6 +59,7 @@ def captioning(settings: config.Config, fitted: Fitted = (None, None)) -> Collec
         need=int(median(len(e.targets) for e in train)),
         unit=tokenizer.unit,
         tokenizer=tokenizer,
+        written=tuple((f"picture {i}", each.caption) for i, each in enumerate(splits[2], start=1)),
     )
 
 
@@ -116,6 +115,8 @@ def _rows(folder: str | Path) -> list[Row]:
 def _file(row: Row) -> Path:
     """Where a row's picture lies. Raises DataError for a place outside the folder of the captions."""
     folder = Path(row.path).parent.resolve()
+    if "\0" in row.left:
+        raise DataError(f"{row.place}: {row.left!r} is no name of a file.")
     file = (folder / row.left).resolve()
     if not file.is_relative_to(folder):
         raise DataError(f"{row.place}: {row.left} leads out of the folder {folder}; put the picture inside it.")

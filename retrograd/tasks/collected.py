@@ -46,6 +46,7 @@ class Collection:
     groups: dict[str, Sequence[Example]] | None = None  # of the test set, by what they ask for
     grouped_by: str = "kind"
     labels: tuple[str, ...] = ()  # names of the answers by their number, where they are no tokens
+    written: tuple[tuple[str, str], ...] = ()  # of each test example, what it is called and the sentence it asks for
 
 
 class Collected:
@@ -65,7 +66,8 @@ class Collected:
         self.labels = collection.labels
         for name, split in self._splits.items():
             if not split:
-                raise DataError(f"There is no example for {name}; give more data.")
+                kept = ", ".join(f"{len(each)} for {split}" for split, each in self._splits.items())
+                raise DataError(f"There is no example for {name}; there are {kept}. Give more data.")
         self.fingerprint = _fingerprint(self._splits)
 
     @property

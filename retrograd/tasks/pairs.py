@@ -29,6 +29,7 @@ HEADS = {
     ("prefix", "right", "wrong"),
     ("prefix", "good", "bad"),
 }
+MOST = 1_000_000  # a distance or a number of attractors
 WANTED = "a good and a bad sentence, or a beginning with its right and its wrong form"
 
 
@@ -174,4 +175,5 @@ def _alike(a: Sequence[Any], b: Sequence[Any]) -> int:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
+    return value if known else None

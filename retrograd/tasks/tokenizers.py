@@ -254,3 +254,7 @@ def _hugging_face() -> Any:
     except ImportError:
         raise MissingExtra("Level bpe", "bpe") from None
     return tokenizers
+
+
+Fitted = tuple[Tokenizer | None, Tokenizer | None]  # of a task and of its source, fitted before
+NONE: Fitted = (None, None)

@@ -18,16 +18,14 @@ from retrograd.tasks import tables, written
 from retrograd.tasks.collected import Collection, Example
 from retrograd.tasks.numerals import pairs as numerals
 from retrograd.tasks.tables import Row, Splits
-from retrograd.tasks.tokenizers import Tokenizer
+from retrograd.tasks.tokenizers import NONE, Fitted, Tokenizer
 from retrograd.tasks.window import Sizes
 
 HOLDS = "a sentence and its translation"
 TRAINED, HELD_OUT, SEED = 10_000, 500, 5_000_011  # of the generated set, which is the same for every run
 
-Fitted = tuple[Tokenizer | None, Tokenizer | None]
 
-
-def translation(settings: config.Config, fitted: Fitted = (None, None)) -> Collection:
+def translation(settings: config.Config, fitted: Fitted = NONE) -> Collection:
     """The pairs as examples. `fitted`: of the target and of the source, fitted before.
 
     Raises DataError for rows that are no pairs, UsageError for keys that do not fit.
@@ -48,6 +46,7 @@ def translation(settings: config.Config, fitted: Fitted = (None, None)) -> Colle
         unit=target.unit,
         tokenizer=target,
         source_tokenizer=source,
+        written=tuple((row.left, row.right) for row in splits.test),
     )
 
 

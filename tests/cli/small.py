@@ -34,7 +34,8 @@ def small(arguments: list[str]) -> list[str]:
     if arguments[0] == "compare":
         text = re.sub(r"--models \S+ (.*)--seeds \S+", r"--models ngram,rnn \1--seeds 1", text)
     given = [part for change in changes for part in ("--set", change)]
-    return [*shlex.split(text), *given, "--hidden", "8", "--steps", "3"]
+    steps = "12" if "--clip" in text else "3"  # every tenth is written down
+    return [*shlex.split(text), *given, "--hidden", "8", "--steps", steps]
 
 
 def here(arguments: list[str]) -> Any:

@@ -158,9 +158,12 @@ def test_a_loss_worse_than_a_guess_is_named_and_an_untrained_one_is_not():
     (finding,) = judge(healthy, LSTM, need=20, loss=5.6e30, guess=guess)
     assert (finding.code, finding.severity) == ("diverged", "error")
     assert finding.message == (
-        "The validation loss is 5.6e+30 nats at best; a guess among all types costs 4.174. The training diverged. "
+        "The validation loss is 5.6e+30 nats at best; a guess among all answers costs 4.174. The training diverged. "
         "Try --clip 1, and a lower learning rate."
     )
+    (clipped,) = judge(healthy, LSTM, need=20, loss=5.6e30, guess=guess, clip=1.0)
+    assert clipped.message.endswith("The training diverged. Try a lower learning rate.")
+    assert judge(healthy, LSTM, need=20, loss=0.88, guess=math.log(2)) == (), "an untrained model of two answers"
     for loss in (guess + 0.01, 1.5, 0.0, None):
         assert judge(healthy, LSTM, need=20, loss=loss, guess=guess) == ()
     assert judge(healthy, LSTM, need=20, loss=9.0) == ()

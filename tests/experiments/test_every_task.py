@@ -116,6 +116,36 @@ def test_sentences_that_it_writes_are_scored_and_shown(name, small, tmp_path):
     assert not [note for note in report.notes if "BLEU" in note] or 0 <= report.figures["BLEU"] <= 100
 
 
+@pytest.mark.parametrize("words", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", ["translation", "tagging"])
+def test_sentences_of_a_few_words_are_learned(name, words, tmp_path):
+    rows = [(" ".join(left[:words]), " ".join(right[:words])) for left, right in (("abcd", "XYXZ"), ("bacd", "YXXZ"))]
+    file = tmp_path / "rows.tsv"
+    file.write_text("".join(f"{left}\t{right}\n" for left, right in rows * 20))
+    made = config.make(config.merge(SMALL, {"task": name, "data": {"train": [str(file)]}}))
+    done = train(made, out=tmp_path / "run")
+    assert done.steps == 6
+    assert bool(done.report.measurements) == (name == "translation" or words > 1), "one step reaches nowhere"
+    assert name == "translation" or words == 1 or done.report.subject["need is"] == "assumed: the sequences' length"
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"task": {"name": "adding", "bits": 3}}, "task.bits"),
+        ({"task": {"name": "adding", "permuted": True}}, "task.permuted"),
+        ({"task": {"name": "recall", "held_out": 3}}, "task.held_out"),
+        ({"task": "recall", "training": {"window": 8}}, "training.window"),
+        ({"task": "sentiment", "data": {"level": "byte"}}, "data.level"),
+        ({"task": "tagging", "data": {"vocabulary": 10}}, "data.vocabulary"),
+    ],
+)
+def test_a_key_that_a_task_does_not_read_is_refused(values, key, tmp_path):
+    with pytest.raises(ConfigError, match=f"{key} has no effect on the task"):
+        train(config.make(values), out=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_of_earlier_days_is_read_as_it_was_written(text):
     old = {"task": "recall", "recall": {"gap": 7, "symbols": 3}}
     assert config.make(old).task == config.Task(name="recall", length=7, symbols=3)

@@ -18,7 +18,11 @@ from retrograd.training import checkpoint
 from retrograd.training.optimizers import OPTIMIZERS
 from tests.experiments.test_training import EXPLODING, changed
 
-RECALL = {"task": {"name": "recall", "length": 4, "symbols": 3}, "data": {"train": ()}}
+RECALL = {
+    "task": {"name": "recall", "length": 4, "symbols": 3},
+    "data": {"train": ()},
+    "training": {"window": config.Training().window},
+}
 KINDS = [
     *({"model": {"cell": cell, "layers": 2, "dropout": 0.3}} for cell in CELLS),
     *({"training": {"optimizer": name, "lr": 0.001}} for name in OPTIMIZERS),

@@ -9,9 +9,10 @@ from PIL import Image
 from retrograd import config
 from retrograd.errors import ConfigError, DataError, RunError
 from retrograd.experiments import sentences
-from retrograd.experiments.build import load
+from retrograd.experiments.build import load, tokenizers_of
 from retrograd.experiments.sentences import caption, decoded, translate
 from retrograd.experiments.training import train
+from retrograd.runs import Run
 from retrograd.tasks import make_task, written
 from retrograd.tasks.captioning import captioned, write
 from retrograd.tasks.translation import pairs, source_ids
@@ -120,6 +121,18 @@ def test_the_test_set_is_scored_as_a_users_own_sentences_are(translator, caption
     ][: len(result.samples)]
     assert result.samples
     assert 0 <= decoded(load(captioner), make_task(config.make({"task": CAPTIONING}))).figures["exact match"] <= 1
+
+
+def test_what_is_scored_is_the_test_set_that_was_read_at_the_start(translator, tmp_path):
+    file = tmp_path / "pairs.tsv"
+    lines = [f"{row.left}\t{row.right}\n" for row in pairs(config.make({"task": TRANSLATION})).train[:40]]
+    file.write_text("".join(lines))
+    task = make_task(
+        config.make({"task": "translation", "data": {"train": [str(file)]}}), tokenizers_of(Run(translator))
+    )
+    asked = [sample.reference for sample in decoded(load(translator), task).samples]
+    file.write_text("".join(lines[:30]))  # while it trained
+    assert [sample.reference for sample in decoded(load(translator), task).samples] == asked
 
 
 @pytest.mark.extra

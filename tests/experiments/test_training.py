@@ -111,7 +111,7 @@ def test_the_plan_comes_first_and_names_the_horizon_beside_the_window(small, tmp
     assert isinstance(planned, Planned)
     assert planned.guess == pytest.approx(math.log(planned.sizes.outputs))
     assert planned.need == 16
-    assert not planned.need_is_known
+    assert planned.assumed == "the window"
     assert planned.start.horizon.steps > 0
     assert planned.counts["train"] > planned.counts["valid"] > 0
 
@@ -258,3 +258,16 @@ def test_without_tensorboard_nothing_is_begun(small, trained, tmp_path, monkeypa
             next(events)
     assert not list(tmp_path.iterdir())
     assert trained.run.status() == "finished"
+
+
+def test_a_report_tells_what_clipping_did_and_that_it_was_too_hard(small, tmp_path):
+    report = train(changed(small, training={"steps": 40, "clip_norm": 1e-3}), out=tmp_path / "hard").report
+    assert report.figures["share of steps clipped"] == 1.0
+    norms = [math.exp(line["log_grad_norm"]) for line in Run(tmp_path / "hard").metrics() if "clipped" in line]
+    left = 1e-3 / sorted(norms)[len(norms) // 2]
+    assert report.figures["share of the norm left by clipping"] == pytest.approx(left, rel=0.3)
+    assert "clipping-too-hard" in [finding.code for finding in report.findings]
+    value = train(changed(small, training={"steps": 20, "clip_norm": 0.0, "clip_value": 1e-6}), out=tmp_path / "value")
+    assert value.report.figures["share of steps clipped"] == 1.0
+    off = train(changed(small, training={"steps": 20, "clip_norm": 0.0}), out=tmp_path / "off").report
+    assert "share of steps clipped" not in off.figures

@@ -15,7 +15,7 @@ from retrograd.experiments.build import build, load
 from retrograd.experiments.training import resume, train, training
 from retrograd.tasks.window import Sizes
 from retrograd.training import checkpoint
-from tests.experiments.test_resuming import killed
+from tests.experiments.test_resuming import RECALL, killed
 from tests.experiments.test_training import changed
 
 V = 11
@@ -169,10 +169,9 @@ def test_what_is_missing_or_is_no_plain_number_is_named(tmp_path, tensors, sente
 
 
 def test_a_run_goes_on_without_the_weights_that_it_began_with(small, tmp_path):
-    recall = {"task": {"name": "recall", "length": 4, "symbols": 3}, "data": {"train": ()}}
-    first = train(changed(changed(small, **recall), training={"steps": 2}), out=tmp_path / "first").run
+    first = train(changed(changed(small, **RECALL), training={"steps": 2}), out=tmp_path / "first").run
     file = tmp_path / "w.safetensors"
     file.write_bytes((checkpoint.find(first.checkpoints).path / checkpoint.WEIGHTS).read_bytes())
-    run = killed(changed(changed(small, **recall), model={"weights": str(file)}), tmp_path / "run", 3)
+    run = killed(changed(changed(small, **RECALL), model={"weights": str(file)}), tmp_path / "run", 3)
     file.unlink()
     assert resume(run.path).status == "finished"

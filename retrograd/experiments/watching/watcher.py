@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from retrograd.diagnosis import Finding, judge
 from retrograd.errors import NotMeasured, UsageError
-from retrograd.experiments import logbook
+from retrograd.experiments import logbook, reporting
 from retrograd.experiments.watching import kept
 from retrograd.experiments.watching.breakage import Broken, broken, seen
 from retrograd.experiments.watching.calls import Calls, unwrapped
@@ -305,9 +305,7 @@ class Watch:
         cut = self.clipping
         _, median, _, largest = cut.log_norms or (None,) * 4
         norms = {"median gradient norm": median, "largest gradient norm": largest}
-        shares = {"share of steps clipped": cut.share, "share of the norm left by clipping": cut.factor}
-        told = {name: x if x is None else _exp(x) for name, x in norms.items()} | shares
-        return {name: x for name, x in told.items() if x is not None}
+        return {name: _exp(x) for name, x in norms.items() if x is not None} | reporting.shares(cut)
 
 
 def watch(
