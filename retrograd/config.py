@@ -73,7 +73,7 @@ class Task(Section):
 class Model(Section):
     """The defaults of this and the next section, for a text, were chosen by measurement: benchmarks/LOG.md."""
 
-    kind: str = "recurrent"  # or window, or ngram, which counts: of this section it reads `order` alone
+    kind: str = "recurrent"  # or window, ngram, naive-bayes; the last two count, and read `order` or nothing here
     order: Annotated[int, Field(ge=1, le=6)] = 5  # of an n-gram model: it looks back one token less
     context: Annotated[int, Field(ge=1, le=64)] = 4  # tokens that a window model reads to predict the next
     cell: str = "lstm"

@@ -1,4 +1,4 @@
-"""retrograd train TEXT...: a language model on one's own text, and how far back its gradient reaches."""
+"""retrograd train [FILE...]: a model of one's own text, or of any other task, and how far back its gradient reaches."""
 
 from functools import partial
 from itertools import chain
@@ -13,9 +13,11 @@ from retrograd.errors import UsageError
 
 
 def train(
-    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Text files, in UTF-8.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE...", help="Text files in UTF-8, or what the task reads.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="What is learned; language where nothing is said.")] = None,
-    model: Annotated[str | None, typer.Option(help="recurrent; window; or ngram, which counts.")] = None,
+    model: Annotated[str | None, typer.Option(help="recurrent, window; or ngram, naive-bayes, which count.")] = None,
     cell: Annotated[str | None, typer.Option(help="elman, gru, lstm, additive or multi-tap.")] = None,
     level: Annotated[str | None, typer.Option(help="What a token is: char, word, byte or bpe.")] = None,
     hidden: Annotated[int | None, typer.Option(help="Units in a layer.")] = None,
@@ -41,7 +43,7 @@ def train(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, all else on stderr.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the result.")] = False,
 ) -> None:
-    """Train a recurrent language model on text and measure how far back its gradient reaches; or count its n-grams.
+    """Train a model of a text or of another task, and measure how far back its gradient reaches; or count.
 
     Ctrl-C saves at the next step and ends the run, to be gone on with by --resume RUN; a second one leaves at once.
     """

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from retrograd.tasks.window import IGNORED, Window
 from retrograd.training.loop import Loss, State
 
-NEAR = 0.04  # a number is right within this (Hochreiter and Schmidhuber, 1997)
+NEAR = 0.04  # a number is right within this: half of what Hochreiter and Schmidhuber (1997) allow, for a sum of 0 to 2
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,10 @@ class NGram:
         Raises DataError where the text, or every document in it, is too short for the order.
         """
         if len(ids) < order:
-            raise DataError(f"A model of order {order} needs a text of at least {order} tokens, got {len(ids)}.")
+            raise DataError(
+                f"A model of order {order} needs a text of at least {order} tokens, got {len(ids)}. Give "
+                f"a longer text, or a smaller model.order."
+            )
         counted = _Counted(_marked(ids, starts, vocabulary), vocabulary, order)
         if not all(map(len, counted.keys)):
             longest = sum(len(keys) > 0 for keys in counted.keys) - 1

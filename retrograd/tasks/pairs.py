@@ -91,7 +91,10 @@ def coverage(pairs: Sequence[Encoded], tokenizer: Tokenizer) -> float:
 def refuse_unknown(pairs: Sequence[Encoded], tokenizer: Tokenizer, path: str | Path) -> None:
     """Raises DataError where none of a file's pairs can be judged with this vocabulary."""
     if not coverage(pairs, tokenizer):
-        raise DataError(f"No {tokenizer.unit} of {path} is in the model's vocabulary of {tokenizer.size} types.")
+        raise DataError(
+            f"No {tokenizer.unit} of {path} is in the model's vocabulary of {tokenizer.size} types; give pairs in the "
+            "words of the text that it was trained on."
+        )
     if not any(is_known(pair, tokenizer) for pair in pairs):
         raise DataError(
             f"None of the {len(pairs)} pairs of {path} differs in {tokenizer.unit}s that the model knows "
