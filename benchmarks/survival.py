@@ -41,7 +41,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "model": {"cell": "elman", "activation": "relu", "init": "normal=1", "layers": 1, "dropout": 0.0},
         "training": {"optimizer": "sgd", "lr": 1.0, "schedule": "constant", "warmup": 0.0, "clip_norm": 0.0},
     },
-    "recall": {"task": {"name": "recall", "length": 5}, "data": {"train": []}},
+    "recall": {"task": {"name": "recall", "length": 5}, "data": {"train": []}, "training": {"window": 64}},
 }
 
 

@@ -86,7 +86,7 @@ TABLE = [
     ("too many threads", None, "train good.txt --threads 100000", 2, "training.threads does not fit"),
     ("a negative range", None, "train good.txt --set model.embedding_range=-1", 2, "embedding_range does not fit"),
     ("a tiny vocabulary", None, "train good.txt --set data.vocabulary=1", 2, "data.vocabulary does not fit"),
-    ("out is a file", None, "train good.txt --out good.txt", 2, "already exists and is not empty"),
+    ("out is a file", None, "train good.txt --out good.txt", 2, "is a file"),
     ("out is a run", None, "train good.txt --out run", 2, "Name another folder with --out"),
     ("out lies in a file", None, f"{TRAIN} --out good.txt/run", 2, "cannot be made"),
     # weights from elsewhere

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from benchmarks import survival
+from retrograd.cli import signals
 from retrograd.runs import Run
 from retrograd.training import checkpoint
 from tests.cli.command import command, retrograd
@@ -78,14 +79,13 @@ def test_a_signal_when_all_is_done_changes_nothing(text, tmp_path, monkeypatch):
 
 
 def test_a_terminal_that_closes_may_say_so_twice():
-    from retrograd.cli.train import _note
-
-    pressed = []
-    for number in (signal.SIGHUP, signal.SIGHUP):
-        _note(pressed, number, None)
-    assert pressed[0] == signal.SIGHUP
-    with pytest.raises(SystemExit) as left:
-        _note(pressed, signal.SIGTERM, None)
+    pressed: list[int] = []
+    with signals.noted(pressed):
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+        assert pressed[0] == signal.SIGHUP
+        with pytest.raises(SystemExit) as left:
+            signal.raise_signal(signal.SIGTERM)
     assert left.value.code == 143
 
 
