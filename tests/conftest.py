@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 # small tensors: a second thread costs more than it brings, here and in the commands that the tests start
@@ -27,6 +28,13 @@ SMALL = {
     "training": {"steps": 30, "window": 16, "batch": 8, "lr": 0.01},
     "measure": {"every": 10, "share": 1e9},
 }
+
+
+@pytest.fixture(autouse=True)
+def arithmetic() -> Iterator[None]:
+    """As it was: a command in a test's own process flushes denormals, as a training's process does."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

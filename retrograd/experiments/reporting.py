@@ -3,9 +3,8 @@
 import math
 import platform
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ import torch
 from retrograd import config, runs
 from retrograd.diagnosis import Finding
 from retrograd.errors import NonFinite, SaveFailed
-from retrograd.experiments import generation, logbook
+from retrograd.experiments import clipped, generation, logbook
 from retrograd.experiments.keeping import Keeper
 from retrograd.experiments.measuring import opinion
 from retrograd.experiments.objective import Evaluation, figures
 from retrograd.experiments.success import Success
 from retrograd.experiments.work import Work
-from retrograd.measures import Clipping, clipping
+from retrograd.measures import Clipping
 from retrograd.models import Network, Recurrent, WindowLM, parameters
 from retrograd.numerics import denormals_are_flushed
 from retrograd.reports import Happening, Measurement, Report
@@ -83,7 +82,7 @@ class Reporter:
             return generation.sample(model, tokenizer, length=length, seed=seed)
         return None
 
-    def _findings(self, latest: Measurement, best: float, cut: Clipping | None) -> tuple[Finding, ...]:
+    def _findings(self, latest: Measurement, best: float, cut: Clipping | None, clip: float) -> tuple[Finding, ...]:
         work = self.work
         return opinion(
             latest,
@@ -92,6 +91,7 @@ class Reporter:
             assumed=work.assumed,
             loss=best if math.isfinite(best) and work.task.sizes.measure == "nats" else None,
             clipping=cut,
+            clip=clip,
             guess=math.log(work.task.sizes.outputs),  # among all types: what an untrained model lies a little over
         )
 
@@ -99,7 +99,8 @@ class Reporter:
         work, run, latest = self.work, keeper.run, self.work.gauge.latest or self.start
         measure = work.task.sizes.measure
         lines, best = run.metrics(), keeper.best
-        cut = _clipping(lines, work.settings.training)
+        t = work.settings.training
+        cut, clip = clipped.of_training(run, t), clipped.clip_norm(run, t)
         started = next((e for e in run.events() if e["event"] == "started"), {})
         validated = {f"validation {measure}": best} if math.isfinite(best) else {}
         tested = figures(test, work.task.unit, measure=measure, hits=work.task.hits) if test else {}
@@ -109,8 +110,8 @@ class Reporter:
             title=name(work.settings),
             subject=subject(work.settings, work.model, work.need, assumed=work.assumed),
             measurements=_named(self.start, latest),
-            findings=self._findings(latest, best, cut) if latest else (),
-            figures=validated | tested | found.figures | (shares(cut) if cut else {}),
+            findings=self._findings(latest, best, cut, clip) if latest else (),
+            figures=validated | tested | found.figures | (clipped.figures(cut) if cut else {}) | clipped.stumbles(run),
             grids=found.grids,
             gradient=latest is not None,
             notes=(*blind, *found.notes),
@@ -121,23 +122,6 @@ class Reporter:
             environment={**started.get("environment", {}), "data sha256": started.get("data")},
             happenings=(*logbook.happenings(run), *_ended(keeper, status)),
         )
-
-
-def _clipping(lines: Sequence[Mapping[str, Any]], t: config.Training) -> Clipping | None:
-    """Of the steps that were logged; None where nothing was clipped or logged. What clipping by value left of the norm
-    is not known."""
-    logged = [line for line in lines if "clipped" in line]
-    if not logged or not (t.clip_norm or t.clip_value):
-        return None
-    found = clipping([line["log_grad_norm"] for line in logged], threshold=t.clip_norm or None)
-    share = sum(line["clipped"] for line in logged) / len(logged)
-    return replace(found, share=share, factor=None if t.clip_value else found.factor)
-
-
-def shares(cut: Clipping) -> dict[str, float]:
-    """What clipping did, for the figures of a report."""
-    named = {"share of steps clipped": cut.share, "share of the norm left by clipping": cut.factor}
-    return {name: x for name, x in named.items() if x is not None}
 
 
 def _named(start: Measurement | None, latest: Measurement | None) -> dict[str, Measurement]:

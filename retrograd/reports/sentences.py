@@ -20,7 +20,7 @@ from retrograd.measures import (
     WindowAdequacy,
 )
 from retrograd.reports.report import Measurement, Report
-from retrograd.reports.words import LN10, at, count, number, one_line, percent, power, rounded
+from retrograd.reports.words import LN10, at, count, losses, number, one_line, percent, power, rounded
 
 MOST = 6  # layers that are told and drawn
 LITTLE = 0.005  # a share that would be told as 0 %
@@ -112,8 +112,8 @@ def window(layer: LayerWindow, it: WindowAdequacy) -> str:
 def windows(it: WindowAdequacy) -> str:
     """Of all layers: the window to use, and over what it was measured."""
     most = f"{it.smallest:,}" if it.smallest is not None else "none that was tried"
-    losses = f"{len(it.anchors):,} loss{'' if len(it.anchors) == 1 else 'es'} of {count(it.sequences, 'sequence')}"
-    return f"The smallest window with a cosine of at least {it.wanted:g} in every layer is {most}; over {losses}."
+    over = f"{losses(len(it.anchors))} of {count(it.sequences, 'sequence')}"
+    return f"The smallest window with a cosine of at least {it.wanted:g} in every layer is {most}; over {over}."
 
 
 def _three(items: Sequence[int]) -> list[int]:

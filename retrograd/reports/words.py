@@ -52,6 +52,10 @@ def count(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
+def losses(n: int) -> str:
+    return f"{n:,} loss{'' if n == 1 else 'es'}"
+
+
 def expected(predicted: float | None) -> str:
     """How far the gradient is expected to reach with a remedy."""
     if predicted is None:
@@ -86,7 +90,7 @@ def conditions(h: Horizon) -> str:
     first, last = h.fitted
     fitted = f"; decay fitted over the lags {first} to {last}" if last > first else ""
     counted = (
-        f"{len(h.anchors)} losses"
+        losses(len(h.anchors))
         if h.per_step
         else "the summed loss, counted from the last step, whose lags cannot be told apart"
         if h.summed

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from retrograd.diagnosis import Finding, judge
 from retrograd.errors import NotMeasured, UsageError
-from retrograd.experiments import logbook, reporting
+from retrograd.experiments import clipped, logbook
 from retrograd.experiments.watching import kept
 from retrograd.experiments.watching.breakage import Broken, broken, seen
 from retrograd.experiments.watching.calls import Calls, unwrapped
@@ -305,7 +305,7 @@ class Watch:
         cut = self.clipping
         _, median, _, largest = cut.log_norms or (None,) * 4
         norms = {"median gradient norm": median, "largest gradient norm": largest}
-        return {name: _exp(x) for name, x in norms.items() if x is not None} | reporting.shares(cut)
+        return {name: _exp(x) for name, x in norms.items() if x is not None} | clipped.figures(cut)
 
 
 def watch(
