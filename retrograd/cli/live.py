@@ -14,6 +14,7 @@ from retrograd import runs
 from retrograd.config import TEXTS, Model, Training
 from retrograd.experiments import events
 from retrograd.reports.text import page
+from retrograd.reports.words import count
 from retrograd.tasks.window import Sizes
 from retrograd.training.schedules import Budget
 
@@ -130,7 +131,7 @@ def _model(m: Model, t: Training) -> str:
 
 def _read(sizes: Sizes) -> str:
     """What is read at each step, and how much there is to tell apart."""
-    read = f"{sizes.inputs:,} number{'s' * (sizes.inputs > 1)} a step" if sizes.numbers else f"{sizes.inputs:,} types"
+    read = f"{count(sizes.inputs, 'number')} a step" if sizes.numbers else f"{sizes.inputs:,} types"
     return read if sizes.outputs in (sizes.inputs, 1) else f"{read}, {sizes.outputs:,} answers"
 
 

@@ -13,6 +13,7 @@ from retrograd.diagnosis import Finding
 from retrograd.errors import DataError, NotMeasured, RunError, UsageError
 from retrograd.experiments import counting, logbook
 from retrograd.experiments.build import load, load_with_tokenizer, sizes_of
+from retrograd.experiments.clipped import clip_norm
 from retrograd.experiments.examination import everything
 from retrograd.experiments.measuring import load_window, measure, opinion, supposed
 from retrograd.experiments.objective import evaluate, figures, losses
@@ -91,7 +92,9 @@ def diagnose_run(path: str | Path, *, need: int | None = None, all: bool = False
         )
     more, notes = everything(model.eval(), partial(losses, window=probe)) if all else ({}, ())
     measured = replace(measured, **more)
-    findings: tuple[Finding, ...] = opinion(measured, settings, need=need, assumed=assumed)
+    findings: tuple[Finding, ...] = opinion(
+        measured, settings, need=need, assumed=assumed, clip=clip_norm(run, settings.training)
+    )
     return Report(
         title=run.path.name,
         subject=subject(settings, model, need, assumed=assumed),

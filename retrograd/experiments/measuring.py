@@ -142,7 +142,7 @@ def opinion(
     loss: float | None = None,
     guess: float | None = None,
     clipping: Clipping | None = None,
-    clip: float | None = None,
+    clip: float = 0.0,
 ) -> tuple[Finding, ...]:
     """The findings about one measurement, for a task that must reach `need` steps back; see `judge`."""
     return judge(
@@ -159,7 +159,7 @@ def opinion(
         window=settings.training.window if settings.task.name in config.TEXTS else None,
         loss=loss,
         guess=guess,
-        clip=settings.training.clip_norm if clip is None else clip,
+        clip=clip,
         clipping=clipping,
     )
 

@@ -9,6 +9,7 @@ from retrograd.cells import CELLS, make_cell
 from retrograd.errors import ShapeError
 from retrograd.models import Captioner
 from retrograd.models.recurrent import parameters
+from tests.models.writing import assert_alike_by_steps
 
 V, H, E, T, B = 7, 6, 5, 4, 3
 PICTURE = (3, 18, 22)
@@ -41,15 +42,7 @@ def test_a_batch_is_its_members_one_by_one(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_writing_token_by_token_is_writing_at_once(cell):
-    m = model(cell)
-    whole, end = m(tokens(), source=pictures())
-    logits, state = m(tokens()[:1], source=pictures())
-    steps = [logits]
-    for t in range(1, T):
-        logits, state = m(tokens()[t : t + 1], state)
-        steps.append(logits)
-    torch.testing.assert_close(torch.cat(steps), whole, atol=1e-12, rtol=0)
-    torch.testing.assert_close(state, end, atol=1e-12, rtol=0)
+    assert_alike_by_steps(model(cell), tokens(), pictures())
 
 
 def test_the_stack_begins_in_what_was_seen_and_nothing_else():

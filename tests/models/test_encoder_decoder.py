@@ -9,6 +9,7 @@ from retrograd.cells import CELLS, from_torch, make_cell
 from retrograd.errors import ConfigError, ShapeError
 from retrograd.models import EncoderDecoder
 from retrograd.models.attention import Attention
+from tests.models.writing import assert_alike_by_steps
 
 V, S_TYPES, H, E, T = 7, 9, 6, 5, 4
 LENGTHS = (5, 2, 1, 5, 3)  # of the sources of one batch
@@ -86,16 +87,8 @@ def test_what_stands_in_the_padding_does_not_matter():
 @pytest.mark.parametrize("attention", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_writing_token_by_token_is_writing_at_once(cell, attention):
-    m = model(cell, attention=attention)
     _, padded = sources()
-    whole, end = m(tokens(), source=padded)
-    logits, state = m(tokens()[:1], source=padded)
-    steps = [logits]
-    for t in range(1, T):
-        logits, state = m(tokens()[t : t + 1], state)
-        steps.append(logits)
-    torch.testing.assert_close(torch.cat(steps), whole, atol=1e-12, rtol=0)
-    torch.testing.assert_close(state, end, atol=1e-12, rtol=0)
+    assert_alike_by_steps(model(cell, attention=attention), tokens(), padded)
 
 
 @pytest.mark.parametrize("attention", [False, True])
