@@ -10,7 +10,7 @@ import torch
 
 from retrograd import config
 from retrograd.errors import ConfigError, UnknownName, UsageError
-from retrograd.tasks import TASKS, Collected, Drawn, make_task
+from retrograd.tasks import READ, TASKS, Collected, Drawn, make_task
 from retrograd.tasks.window import IGNORED, Window
 from tests.tasks.images import mnist
 
@@ -164,6 +164,12 @@ def test_no_example_of_a_set_that_is_generated_is_in_two_splits(name, made):
     seen = [{tuple(x.numpy().tobytes() for x in (e.inputs, e.source) if x is not None) for e in part} for part in parts]
     for one, other in combinations(seen, 2):
         assert not one & other
+
+
+def test_of_every_task_it_is_said_which_keys_it_reads():
+    assert set(READ) == set(TASKS)
+    known = set(config.flat(config.Config().model_dump()))
+    assert set().union(*READ.values()) <= known
 
 
 @ALL
