@@ -9,7 +9,7 @@ from pathlib import Path
 
 import retrograd as rg
 from benchmarks import results
-from retrograd.numerics import flush_from_the_start
+from retrograd.bptt.denormals import flush_from_the_start
 
 
 def main() -> None:

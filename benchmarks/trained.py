@@ -9,7 +9,7 @@ import torch
 import retrograd as rg
 from retrograd import config
 from retrograd.experiments.events import Finished
-from retrograd.numerics import flush_from_the_start
+from retrograd.bptt.denormals import flush_from_the_start
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

@@ -1,4 +1,4 @@
-"""Norms that neither underflow nor overflow, and the state of the floating-point unit.
+"""Norms that neither underflow nor overflow.
 
     |x| = m |x / m|,  m = max |x_i|          ln |x| = ln m + ln |x / m|
 
@@ -7,8 +7,7 @@ is: after about 65 steps of a default RNN. Zero, underflow and "not finite" stay
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -45,34 +44,3 @@ def scale_(tensors: list[Tensor], log: float) -> None:
 def all_finite(tensors: Iterable[Tensor]) -> bool:
     """Is every element of every tensor a number?"""
     return all(bool(x.isfinite().all()) for x in tensors)
-
-
-@contextmanager
-def flush_denormals(on: bool) -> Iterator[None]:
-    """Treat numbers under 1.2e-38 as zero (on) or exactly (off) inside the block, and restore what was found.
-
-    The setting belongs to a thread, and worker threads keep that of the moment in which they are born. So they are
-    woken first, and stay exact: torch 2.13 hands the setting on to them for its own kernels, and matrix products
-    are flushed on the calling thread's half only. A process that does nothing but train calls `flush_from_the_start`.
-    """
-    before = denormals_are_flushed()
-    if not before:
-        torch.ones(1 << 18).mul(1.0)
-    torch.set_flush_denormal(on)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)
-
-
-def flush_from_the_start() -> None:
-    """Flush for good, in a process that has computed nothing yet: its workers are then born flushing too.
-
-    What is measured in float64 is not touched: its numbers are normal down to 1e-308. (A thread of its own for the
-    training would flush as well, and costs a third of the speed: two teams of workers stand in each other's way.)
-    """
-    torch.set_flush_denormal(True)
-
-
-def denormals_are_flushed() -> bool:
-    return float(torch.tensor([1e-39]).mul(1.0)) == 0.0

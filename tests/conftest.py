@@ -2,11 +2,14 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 # small tensors: a second thread costs more than it brings, here and in the commands that the tests start
 os.environ["OMP_NUM_THREADS"] = "1"
+# what is measured on this machine is remembered for one run of the tests alone
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="retrograd-tests-")
 
 import pytest
 import torch

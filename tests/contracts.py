@@ -1,8 +1,9 @@
-"""What every entry of CELLS is put through: each cell in each of its forms, by name."""
+"""What every entry of CELLS is put through: each cell in each of its forms, by name, on the backends that are here."""
 
 import torch
 from torch import Tensor
 
+from retrograd.bptt.backends import BACKENDS, OBSTACLES
 from retrograd.cells import Cell, make_cell
 
 # every entry of CELLS, Elman in each of its activations, and taps with and without the one of a single step; the names
@@ -35,3 +36,6 @@ def point(cell: Cell, seed: int = 0) -> tuple[Tensor, Tensor]:
     like = cell.weight_ih
     x = torch.randn(T, B, X, dtype=like.dtype, device=like.device)
     return x, torch.randn(B, cell.state_size, dtype=like.dtype, device=like.device)
+
+
+HERE = [b for b in BACKENDS if b not in OBSTACLES or not OBSTACLES[b](cell_of("lstm"))]  # native may not be built

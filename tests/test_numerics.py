@@ -1,17 +1,12 @@
-"""Norms on a log scale, and the floating-point unit's treatment of denormal numbers."""
+"""Norms on a log scale."""
 
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from retrograd.numerics import (
     all_finite,
-    denormals_are_flushed,
-    flush_denormals,
     log_norm,
     log_total_norm,
     scale_,
@@ -53,37 +48,6 @@ def test_the_total_norm_joins_tensors_of_any_scale():
 def test_all_finite_sees_one_bad_element():
     assert all_finite([torch.ones(3), torch.zeros(2)])
     assert not all_finite([torch.ones(3), torch.tensor([1.0, math.nan])])
-
-
-def surviving() -> int:
-    return int((torch.full((1 << 20,), 1e-40) * 1.0 != 0).sum())
-
-
-def test_denormals_are_flushed_on_every_thread_inside_the_block_and_on_none_after():
-    with flush_denormals(True):
-        assert denormals_are_flushed()
-        assert surviving() == 0
-        with flush_denormals(False):
-            assert surviving() == 1 << 20
-        assert surviving() == 0
-    assert not denormals_are_flushed()
-    assert surviving() == 1 << 20
-
-
-def test_from_the_start_every_kernel_of_every_thread_flushes():
-    code = (
-        "import torch; from retrograd.numerics import flush_from_the_start; flush_from_the_start();"
-        "x = torch.full((512, 512), 1e-40); print(bool((x @ torch.eye(512)).any()), bool((x.repeat(9, 1) * 1.0).any()))"
-    )
-    env = {**os.environ, "OMP_NUM_THREADS": "2"}
-    shown = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
-    assert shown.split() == ["False", "False"]
-
-
-def test_the_setting_is_restored_when_the_block_raises():
-    with pytest.raises(ValueError, match="inside"), flush_denormals(True):
-        raise ValueError("inside")
-    assert not denormals_are_flushed()
 
 
 def test_a_factor_that_float32_cannot_hold_scales_all_the_same():

@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retrograd.bptt.backends import BACKENDS, Backend, choose
+from retrograd.bptt.backends import BACKENDS, choose
+from retrograd.bptt.lengths import check_lengths, of_lengths
 from retrograd.bptt.shapes import check_inputs
+from retrograd.bptt.timings import Backend
 from retrograd.cells import Cell
-from retrograd.errors import ConfigError, ShapeError
+from retrograd.errors import ConfigError, ShapeError, UsageError
 
 State = tuple[Tensor, ...]  # one (B, S) a layer, lowest first
 
@@ -53,24 +55,33 @@ class Stack(nn.Module):
     def initial_state(self, batch: int) -> State:
         return tuple(cell.initial_state(batch) for cell in self.layers)
 
-    def forward(self, x: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, state: State | None = None, starts: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """x (T, B, X), starts (T, B) true or false -> outputs (T, B, H) of the highest layer, last states.
 
-        Without a state the sequences begin at zero. In reverse the last states are those after step 1.
+        Without a state the sequences begin at zero. In reverse the last states are those after step 1. With `lengths`
+        (B,) nothing is computed behind a sequence's end: its outputs there are zero, and its last state is its own.
         """
         layers = self.layers
         check_inputs(x, layers[0].input_size)
         state = self.initial_state(x.shape[1]) if state is None else state
         if len(state) != len(layers):
             raise ShapeError(f"The state must hold one tensor a layer, {len(layers)}, got {len(state)}.")
+        if lengths is not None and (starts is not None or self.reverse):
+            raise UsageError("lengths go with neither starts nor reverse; mark the ends by starts instead.")
+        lengths = None if lengths is None else check_lengths(lengths, x)
         resets = _resets(starts, x, reverse=self.reverse)
         x = x.flip(0) if self.reverse else x
         last = []
         for depth, (cell, s0) in enumerate(zip(layers, state, strict=True)):
             if depth and self.training and self.dropout:
                 x = F.dropout(x, self.dropout)
-            run = BACKENDS[choose(cell, self.backend)]
-            x, s = _unroll(run, cell, x, s0, resets)
+            name = choose(cell, self.backend, (len(x), x.shape[1]) if torch.is_grad_enabled() else None)
+            if lengths is None:
+                x, s = _unroll(BACKENDS[name], cell, x, s0, resets)
+            else:
+                x, s = of_lengths(BACKENDS[name], cell, x, s0, lengths, whole=name == "native")
             last.append(s)
         return x.flip(0) if self.reverse else x, tuple(last)
 

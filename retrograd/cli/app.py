@@ -11,6 +11,7 @@ from retrograd.cli.caption import caption
 from retrograd.cli.compare import compare
 from retrograd.cli.demo import demo
 from retrograd.cli.diagnose import diagnose
+from retrograd.cli.doctor import doctor
 from retrograd.cli.evaluate import evaluate
 from retrograd.cli.explore import app as explore
 from retrograd.cli.fix import fix
@@ -50,7 +51,21 @@ def root(
     pass
 
 
-for verb in (demo, train, compare, generate, translate, caption, label, evaluate, report, diagnose, fix, replay):
+for verb in (
+    demo,
+    train,
+    compare,
+    generate,
+    translate,
+    caption,
+    label,
+    evaluate,
+    report,
+    diagnose,
+    fix,
+    replay,
+    doctor,
+):
     app.command()(guarded(verb))
 app.add_typer(runs, name="runs")
 app.add_typer(explore, name="explore")

@@ -31,7 +31,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
-    backend: Annotated[str | None, typer.Option(help="fused, manual, reference or auto.")] = None,
+    backend: Annotated[str | None, typer.Option(help="native, fused, manual, reference or auto.")] = None,
     valid: Annotated[str | None, typer.Option(help="Validation text; else the 5 % after the first 90 %.")] = None,
     test: Annotated[str | None, typer.Option(help="Test text; else the last 5 %.")] = None,
     weights: Annotated[str | None, typer.Option(help="Start from this .safetensors or .pt of tensors.")] = None,
@@ -55,9 +55,9 @@ def train(
     if resume and (out or config):
         raise UsageError("--resume goes on in the run's own folder with its own config; leave --out and --config out.")
     settings = configs.make(values)
+    from retrograd.bptt.denormals import flush_from_the_start
     from retrograd.experiments.events import Finished
     from retrograd.experiments.training import resuming, training
-    from retrograd.numerics import flush_from_the_start
 
     flush_from_the_start()
 

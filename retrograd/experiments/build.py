@@ -61,20 +61,27 @@ def build(settings: config.Config, sizes: Sizes) -> Network:
     return Recurrent(types, _stack(settings, read), **options)
 
 
+def settle(model: Network, settings: config.Config, device: torch.device) -> Network:
+    """The model on its device, and each stack on the backend that is the fastest there, by name from now on."""
+    model = model.to(device)
+    t = settings.training
+    for module in model.modules():
+        if isinstance(module, Stack):
+            module.backend = choose(module.layers[0], module.backend, (t.window, t.batch))
+    return model
+
+
 def _both(settings: config.Config, width: int) -> Bidirectional:
     m = settings.model
-    both = Bidirectional(_cells(m, width), _cells(m, width), dropout=m.dropout)
+    both = Bidirectional(_cells(m, width), _cells(m, width), dropout=m.dropout, backend=settings.training.backend)
     initialise_(both, m.init or "default")
-    for stack in (both.forwards, both.backwards):
-        stack.backend = choose(stack.layers[0], settings.training.backend)
     return both
 
 
 def _stack(settings: config.Config, width: int) -> Stack:
     m = settings.model
-    stack = Stack(_cells(m, width), dropout=m.dropout)
+    stack = Stack(_cells(m, width), dropout=m.dropout, backend=settings.training.backend)
     initialise_(stack, m.init or "default")
-    stack.backend = choose(stack.layers[0], settings.training.backend)
     return stack
 
 

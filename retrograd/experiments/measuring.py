@@ -11,6 +11,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from retrograd import config
+from retrograd.bptt.denormals import flush_denormals
 from retrograd.cells import Elman
 from retrograd.diagnosis import Finding, judge
 from retrograd.errors import RunError
@@ -26,7 +27,6 @@ from retrograd.measures import (
     saturation,
     spectrum,
 )
-from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
 from retrograd.tasks.window import IGNORED, Sizes, Window
 from retrograd.trace import LayerTrace, Trace, record

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from retrograd import config, runs
+from retrograd.bptt.denormals import denormals_are_flushed
+from retrograd.bptt.native import library
 from retrograd.diagnosis import Finding
 from retrograd.errors import NonFinite, SaveFailed
 from retrograd.experiments import clipped, generation, logbook
@@ -22,7 +24,6 @@ from retrograd.experiments.success import Success
 from retrograd.experiments.work import Work
 from retrograd.measures import Clipping
 from retrograd.models import Network, Recurrent, WindowLM, parameters
-from retrograd.numerics import denormals_are_flushed
 from retrograd.reports import Happening, Measurement, Report
 from retrograd.runs import Run
 
@@ -164,6 +165,7 @@ def _of_window(m: config.Model) -> dict[str, Any]:
 def environment(device: torch.device) -> dict[str, Any]:
     """Hardware and versions, for whoever wants to repeat the run."""
     gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    kernels = library()
     everywhere = torch.get_num_threads() == 1 or denormals_are_flushed()
     return {
         **gpu,
@@ -172,6 +174,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "system": platform.platform(),
         "machine": platform.machine(),
         "processor": torch.backends.cpu.get_cpu_capability(),  # the kernels that torch picks for it
+        "kernels": "none" if isinstance(kernels, str) else kernels.set,
         "denormals": "flushed" if everywhere else "flushed on one thread",
         "threads": torch.get_num_threads(),
         "retrograd": version("retrograd"),

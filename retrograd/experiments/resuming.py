@@ -17,7 +17,15 @@ from retrograd.training.checkpoint import Checkpoint
 from retrograd.training.pointer import pointed
 
 CHANGEABLE = config.BUDGETS | {"threads", "device", "backend"}
-EXACT = ("torch", "machine", "processor", "gpu", "threads", "denormals")  # what must be the same for the same bits
+EXACT = (
+    "torch",
+    "machine",
+    "processor",
+    "kernels",
+    "gpu",
+    "threads",
+    "denormals",
+)  # what must be the same for the same bits
 
 
 @dataclass(frozen=True)

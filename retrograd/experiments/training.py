@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from retrograd import config, runs
+from retrograd.bptt.denormals import flush_denormals
 from retrograd.errors import NonFinite, RetrogradError, SaveFailed, UnknownName, UsageError
 from retrograd.experiments import logbook, reporting
 from retrograd.experiments.bag import bagging
@@ -28,7 +29,6 @@ from retrograd.experiments.resuming import Settled, reopen
 from retrograd.experiments.success import success
 from retrograd.experiments.work import Work, prepare
 from retrograd.models import KINDS, parameters
-from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement
 from retrograd.reports import tensorboard as tensorboards
 from retrograd.runs import Run

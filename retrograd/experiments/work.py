@@ -64,7 +64,7 @@ def prepare(settings: config.Config, fitted: Fitted = NONE, *, resumed: bool = F
         refuse_unread(settings)
     torch.manual_seed(settings.training.seed)
     device = build.device(settings.training.device)
-    model = build.build(settings, task.sizes).to(device)
+    model = build.settle(build.build(settings, task.sizes), settings, device)
     backends = [module.backend for module in model.modules() if isinstance(module, Stack)]
     settings = _with(settings, backend=next(iter(backends), settings.training.backend), device=str(device))
     if settings.model.weights and not resumed:

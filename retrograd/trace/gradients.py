@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
+from retrograd.bptt.denormals import flush_denormals
 from retrograd.errors import NotMeasured
-from retrograd.numerics import flush_denormals
 from retrograd.trace.replay import Run
 
 AT_ONCE = 8  # losses that are taken back together

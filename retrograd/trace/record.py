@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retrograd.bptt.denormals import flush_denormals
 from retrograd.bptt.stack import Stack
 from retrograd.cells import Cell, constants, weights_in_use
 from retrograd.errors import NotMeasured
-from retrograd.numerics import flush_denormals
 from retrograd.trace.discovery import discover, may_hold_a_cell
 from retrograd.trace.inputs import record_inputs
 from retrograd.trace.loops import Loop, Spec

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from retrograd.bptt import BACKENDS, Bidirectional, Stack
+from retrograd.bptt import Bidirectional, Stack
 from retrograd.cells import GRU, LSTM, Elman, from_torch
 from retrograd.errors import ShapeError
-from tests.contracts import B, H, T, X
+from tests.contracts import HERE, B, H, T, X
 
 MODULES = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -58,7 +58,7 @@ def test_a_reversed_stack_is_the_stack_on_the_reversed_sequence():
 
 
 @pytest.mark.parametrize("kind", [Elman, GRU, LSTM])
-@pytest.mark.parametrize("backend", [*BACKENDS, "auto"])
+@pytest.mark.parametrize("backend", [*HERE, "auto"])
 def test_a_batch_of_several_lengths_is_its_members_one_by_one(kind, backend):
     """Outputs and the gradient at the inputs, in float64 to 1e-12; what lies in the padding changes nothing."""
     model, x = both(kind, backend=backend), numbers(T, B, X).requires_grad_()

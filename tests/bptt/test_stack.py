@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from retrograd.bptt import BACKENDS, Stack, choose
-from retrograd.cells import GRU, LSTM, Elman, from_torch
+from retrograd.bptt import Stack, choose
+from retrograd.bptt.backends import OBSTACLES
+from retrograd.cells import GRU, LSTM, Elman, MultiTap, from_torch
 from retrograd.errors import ConfigError, ShapeError, UsageError
-from tests.contracts import FORMS, B, H, T, X, cell_of
+from tests.contracts import FORMS, HERE, B, H, T, X, cell_of
 
 MODULES = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -48,7 +49,7 @@ def test_fused_stack_is_torchs_module_bit_for_bit_dropout_included(kind, dtype, 
     assert all(torch.equal(a, b) for a, b in zip(our_gradients, gradients, strict=True))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", HERE)
 def test_dropout_is_the_same_on_every_backend(backend):
     layers = [LSTM(X, H).double(), LSTM(H, H).double()]
     x = torch.randn(T, B, X, dtype=torch.float64)
@@ -99,7 +100,7 @@ def test_a_reset_is_the_pieces_run_separately(form, begins):
                 torch.testing.assert_close(ours[b : b + 1], theirs, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", HERE)
 def test_no_gradient_crosses_a_start(backend):
     stack = Stack([LSTM(X, H)], backend=backend)
     x = torch.randn(T, B, X, requires_grad=True)
@@ -119,6 +120,30 @@ def test_a_start_forgets_even_a_state_that_is_not_a_number():
     assert outputs.isfinite().all()
 
 
+@pytest.mark.parametrize("backend", HERE)
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "elman-sigmoid"])
+def test_with_lengths_a_batch_is_its_members_one_by_one(form, backend):
+    if backend in OBSTACLES and OBSTACLES[backend](cell_of(form)):
+        pytest.skip(f"{form} does not run on {backend}")
+    stack = Stack([cell_of(form)], backend=backend)
+    lengths = torch.tensor([3, T, 0, 5, 3])
+    x = torch.randn(T, len(lengths), X, dtype=torch.float64, requires_grad=True)
+    s0 = torch.randn(len(lengths), stack.layers[0].state_size, dtype=torch.float64)
+    outputs, (last,) = stack(x, (s0,), lengths=lengths)
+    (outputs.square().sum() + last.sum()).backward()
+    found, x.grad = x.grad, None
+    for b, length in enumerate(lengths.tolist()):
+        assert not outputs[length:, b].any()
+        if not length:
+            assert torch.equal(last[b], s0[b])
+            continue
+        alone, (own,) = stack(x[:length, b : b + 1], (s0[b : b + 1],))
+        (alone.square().sum() + own.sum()).backward()
+        torch.testing.assert_close(outputs[:length, b : b + 1], alone, atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(last[b : b + 1], own, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(found, x.grad, atol=1e-12, rtol=1e-12)
+
+
 def test_state_carried_over_is_one_long_run():
     stack = Stack([LSTM(X, H), Elman(H, 7, activation="sigmoid")]).double()
     x = torch.randn(T, B, X, dtype=torch.float64)
@@ -130,12 +155,24 @@ def test_state_carried_over_is_one_long_run():
 
 
 def test_every_layer_takes_its_own_backend():
-    stack = Stack([LSTM(X, H), Elman(H, H, activation="sigmoid")])
-    assert [choose(cell, stack.backend) for cell in stack.layers] == ["fused", "manual"]
+    stack = Stack([LSTM(X, H), MultiTap(H, H)])
+    fastest = "native" if "native" in HERE else "fused"
+    assert [choose(cell, stack.backend) for cell in stack.layers] == [fastest, "manual"]
     assert stack.layers == tuple(stack.cells)
 
 
 class TestBadInput:
+    @pytest.mark.parametrize("lengths", [[1, 2], [1, 2, 3, T + 1], [1, 2, 3, -1], [1.0, 2.0, 3.0, 4.0]])
+    def test_lengths_that_the_batch_does_not_have(self, lengths):
+        with pytest.raises(ShapeError, match=rf"lengths must be \(batch,\), \({B},\), from 0 to {T}"):
+            Stack([LSTM(X, H)])(torch.zeros(T, B, X), lengths=torch.tensor(lengths))
+
+    def test_lengths_beside_starts(self):
+        with pytest.raises(UsageError, match="neither starts nor reverse"):
+            Stack([LSTM(X, H)])(
+                torch.zeros(T, B, X), starts=torch.zeros(T, B, dtype=torch.bool), lengths=torch.ones(B).long()
+            )
+
     def test_layers_that_do_not_fit_each_other(self):
         with pytest.raises(ShapeError, match=r"LSTM\(7, 5\) cannot read the 5 outputs of LSTM\(3, 5\)"):
             Stack([LSTM(X, H), LSTM(7, H)])

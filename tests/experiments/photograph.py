@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from retrograd.numerics import denormals_are_flushed
+from retrograd.bptt.denormals import denormals_are_flushed
 
 RECURRENT = (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from retrograd import config
+from retrograd.bptt.denormals import denormals_are_flushed
 from retrograd.cells import CELLS
 from retrograd.errors import MissingExtra, NonFinite, RunError, UnknownName, UsageError
 from retrograd.experiments import keeping
@@ -17,7 +18,6 @@ from retrograd.experiments.events import Finished, Note, Planned
 from retrograd.experiments.measuring import Gauge
 from retrograd.experiments.objective import Evaluation
 from retrograd.experiments.training import resuming, train, training
-from retrograd.numerics import denormals_are_flushed
 from retrograd.runs import Run
 from retrograd.tasks import make_task
 from retrograd.training.loop import Step

@@ -23,7 +23,7 @@ def tokens(steps=6, batch=3):
 
 def test_it_equals_embedding_lstm_and_linear():
     lstm = nn.LSTM(8, 8, 2)
-    lm = Recurrent(11, Stack([layer for [layer] in from_torch(lstm)]))
+    lm = Recurrent(11, Stack([layer for [layer] in from_torch(lstm)], backend="fused"))
     logits, _ = lm(tokens())
     assert torch.equal(logits, lm.softmax(lstm(lm.embedding(tokens()))[0]))
 

@@ -129,7 +129,7 @@ def test_a_forward_hook_on_the_module_is_called_as_ever():
 
 
 def test_the_denormal_mode_of_training_is_restored():
-    from retrograd.numerics import denormals_are_flushed, flush_denormals
+    from retrograd.bptt.denormals import denormals_are_flushed, flush_denormals
 
     with flush_denormals(True):
         trace = record(nn.GRU(3, 5), lambda m: m(torch.randn(6, 2, 3))[0].sum(-1))

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from retrograd import config, runs
+from retrograd.bptt.denormals import flush_from_the_start
 from retrograd.errors import RetrogradError
 from retrograd.experiments.comparing import context
 from retrograd.experiments.events import Event, Progress
 from retrograd.experiments.training import resuming, training
-from retrograd.numerics import flush_from_the_start
 from retrograd.runs import Run
 
 EVERY = 1.0  # seconds between two lines of progress

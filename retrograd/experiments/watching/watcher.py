@@ -18,6 +18,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from retrograd.bptt.denormals import flush_denormals
 from retrograd.diagnosis import Finding, judge
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.experiments import clipped, logbook
@@ -28,7 +29,6 @@ from retrograd.experiments.watching.guard import Guard, sentence
 from retrograd.experiments.watching.journal import begun
 from retrograd.experiments.watching.looking import looked
 from retrograd.measures import Clipping, clipping
-from retrograd.numerics import flush_denormals
 from retrograd.reports import Measurement, Report
 from retrograd.training.clipping import log_norm
 

@@ -1,0 +1,57 @@
+"""Sequences of several lengths in one batch, without a step behind any one's end.
+
+Sorted by length, the batch shrinks as the steps go on. The native kernels take it whole; the other backends take the
+stretches between two ends, each of a full batch. Axes: T time, B batch, X input, H hidden, S state.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from retrograd.bptt.native import native_rows, shrinking
+from retrograd.bptt.timings import Backend
+from retrograd.cells import Cell
+from retrograd.errors import ShapeError
+
+
+def check_lengths(lengths: Tensor, x: Tensor) -> Tensor:
+    """As integers on the CPU. Raises ShapeError for lengths that x (T, B, ...) does not have."""
+    steps, batch = x.shape[:2]
+    if lengths.shape != (batch,) or lengths.is_floating_point() or bool(((lengths < 0) | (lengths > steps)).any()):
+        raise ShapeError(f"lengths must be (batch,), {(batch,)}, from 0 to {steps}; got {lengths.tolist()}.")
+    return lengths.cpu().long()
+
+
+def of_lengths(
+    run: Backend, cell: Cell, x: Tensor, s0: Tensor, lengths: Tensor, *, whole: bool
+) -> tuple[Tensor, Tensor]:
+    """(outputs (T, B, H), zero behind a sequence's end; the state after each one's last step (B, S)).
+
+    `whole`: by the native kernels in one go, instead of by `run`.
+    """
+    order = lengths.argsort(descending=True, stable=True)
+    taken = _whole if whole else _by_stretches
+    outputs, last = taken(run, cell, x[:, order], s0[order], lengths[order])
+    back = order.argsort()
+    return outputs[:, back], last[back]
+
+
+def _whole(_: Backend, cell: Cell, x: Tensor, s0: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    live = torch.arange(len(x))[:, None] < lengths
+    counts = live.sum(1)
+    h, last = native_rows(cell, x[live], s0, shrinking(counts[counts > 0], len(s0)))
+    return h.new_zeros(*live.shape, h.shape[-1]).masked_scatter(live[..., None], h), last
+
+
+def _by_stretches(run: Backend, cell: Cell, x: Tensor, s0: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    pieces, s = [], s0
+    for begin, end in pairwise(sorted({0, len(x), *lengths.tolist()})):
+        n = int((lengths > begin).sum())
+        if not n:
+            pieces.append(x.new_zeros(end - begin, len(s), cell.output_size))
+            continue
+        piece, new = run(cell, x[begin:end, :n], s[:n])
+        pieces.append(torch.cat([piece, piece.new_zeros(end - begin, len(s) - n, piece.shape[-1])], 1))
+        s = torch.cat([new, s[n:]])
+    return torch.cat(pieces), s

@@ -1,0 +1,53 @@
+"""The kernels as a backend, for the cells that they know."""
+
+import torch
+from torch import Tensor
+
+from retrograd.bptt.native import compiled
+from retrograd.bptt.native.library import missing
+from retrograd.bptt.native.operation import ADDITIVE, ELMAN, GRU, LSTM, Kind, Rows, Sequence, Weights, full
+from retrograd.bptt.shapes import check_shapes
+from retrograd.cells import GRU as GRUCell
+from retrograd.cells import LSTM as LSTMCell
+from retrograd.cells import Additive, Cell, Elman
+
+ACTIVATIONS = ("tanh", "relu", "sigmoid", "identity")  # as in source/vectors.h
+KINDS: dict[type[Cell], int] = {Elman: ELMAN, GRUCell: GRU, LSTMCell: LSTM, Additive: ADDITIVE}
+
+
+def native(cell: Cell, x: Tensor, s0: Tensor) -> tuple[Tensor, Tensor]:
+    """(outputs (T, B, H), last state (B, S)), differentiable once."""
+    check_shapes(cell, x, s0)
+    steps, batch, _ = x.shape
+    if torch.compiler.is_compiling():
+        h, last, *_ = compiled.sequence(x.flatten(0, 1), s0, *_weights(cell), steps, *kind_of(cell))
+    else:
+        h, last = native_rows(cell, x.flatten(0, 1), s0, full(steps, batch))
+    return h.unflatten(0, (steps, batch)), last
+
+
+def native_rows(cell: Cell, x: Tensor, s0: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    """(h (N, H), last state (B, S)) of rows (N, X) that lie packed, the longest sequence first."""
+    found: tuple[Tensor, Tensor] = Sequence.apply(kind_of(cell), rows, x, s0, *_weights(cell))  # type: ignore[no-untyped-call]
+    return found
+
+
+def no_native(cell: Cell) -> str | None:
+    """Why this cell cannot run on the kernels, or None where it can."""
+    if type(cell) not in KINDS:
+        return "the native kernels know Elman, GRU, LSTM and the additive cell only"
+    if reason := missing():
+        return f"there are no native kernels here: {reason}"
+    W = cell.weight_ih
+    if W.device.type != "cpu" or W.dtype not in (torch.float32, torch.float64):
+        return f"the native kernels take float32 and float64 on the CPU, and this cell is {W.dtype} on {W.device}"
+    return None
+
+
+def kind_of(cell: Cell) -> Kind:
+    activation = ACTIVATIONS.index(cell.activation) if isinstance(cell, Elman | Additive) else 0
+    return Kind(KINDS[type(cell)], activation)
+
+
+def _weights(cell: Cell) -> Weights:
+    return Weights(cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)

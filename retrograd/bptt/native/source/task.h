@@ -1,0 +1,30 @@
+// What one call works on; filled in by Python (retrograd/bptt/native/library.py, which names the same fields).
+//
+// Rows are packed: step t has rows[t] of them, which begin at row begin[t] of every (N, ...) array, N rows in all;
+// rows[t] never grows, so that row b of a step goes on from row b of the step before. All arrays are contiguous.
+#pragma once
+
+#include <cstdint>
+
+extern "C" struct RetrogradTask {
+  int64_t cell;        // 0 Elman, 1 GRU, 2 LSTM, 3 additive
+  int64_t activation;  // of Elman and the additive cell: 0 tanh, 1 ReLU, 2 sigmoid, 3 identity
+  int64_t wide;        // 0 float, 1 double
+  int64_t threads;
+  int64_t steps, batch, hidden;
+  const int64_t* rows;   // (T)
+  const int64_t* begin;  // (T)
+  const void* weight;    // (G H, H)
+  const void* bias;      // (G H) b_hh, read by the GRU alone; or null
+  const void* first;     // (B, S)
+  void* kept;            // (N, kept H): forward in the input's share, out what the cell keeps; Elman: the same as h
+  void* h;               // (N, H)
+  void* c;               // (N, H) of an LSTM
+  void* last;            // (B, S)
+  // back
+  const void* d_h;     // (N, H) that enters from above; or null
+  const void* d_last;  // (B, S); or null
+  void* d;             // (N, kept H)
+  void* d_first;       // (B, S)
+  void* d_states;      // (N, S) the total gradient at each state; or null
+};

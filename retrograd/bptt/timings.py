@@ -1,0 +1,122 @@
+"""Which backend is the fastest, measured on this machine and remembered.
+
+A layer's own shape, rounded up to powers of two in time and batch, is taken forward and back by each candidate in turn.
+What was found is kept in one small file for each user, `backends.json`, under names that tell the machine, torch, the
+kernels and the number of threads, so that the next process need not measure again. Where it cannot be written it is
+measured once in each process. Nothing is drawn at random, and the layer itself is not touched.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from retrograd.bptt.native import library
+from retrograd.cells import Cell
+
+Backend = Callable[[Cell, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+WORTH = 1e7  # multiplications of a pass under which nothing is measured: the first candidate is taken
+MOST = 3e9  # ... and to which a pass is cut down, by its steps
+ROUNDS = 4
+
+_known: dict[str, dict[str, float]] = {}
+
+
+def fastest(cell: Cell, candidates: dict[str, Backend], steps: int, batch: int) -> str:
+    """The name of the backend that trains this layer fastest on (steps, batch), or the first where that is little."""
+    work = steps * batch * len(cell.weight_ih) * (cell.input_size + cell.hidden_size)
+    if len(candidates) < 2 or work < WORTH:
+        return next(iter(candidates))
+    found = seconds(cell, candidates, steps, batch)
+    return min(candidates, key=lambda name: found[name])
+
+
+def seconds(cell: Cell, candidates: dict[str, Backend], steps: int, batch: int) -> dict[str, float]:
+    """Of a forward and backward pass by each candidate, as was measured here once."""
+    steps, batch = _rounded(steps), _rounded(batch)
+    of = f"{_machine()} {cell!r} {steps}x{batch} {cell.weight_ih.dtype} {cell.weight_ih.device.type}"
+    found = _known.get(of) or _remembered().get(of)
+    if found is None or set(found) != set(candidates):
+        step = batch * len(cell.weight_ih) * (cell.input_size + cell.hidden_size)
+        found = _measured(cell, candidates, max(4, min(steps, int(MOST / step))), batch)
+        _remember(of, found)
+    _known[of] = found
+    return found
+
+
+def where() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "retrograd" / "backends.json"
+
+
+def _measured(cell: Cell, candidates: dict[str, Backend], steps: int, batch: int) -> dict[str, float]:
+    cell = deepcopy(cell).requires_grad_()
+    like = cell.weight_ih
+    x = torch.linspace(-1, 1, steps * batch * cell.input_size, dtype=like.dtype, device=like.device)
+    x = x.view(steps, batch, cell.input_size).requires_grad_()
+    s0, d_outputs = cell.initial_state(batch), like.new_ones(steps, batch, cell.hidden_size)
+    taken: dict[str, list[float]] = {name: [] for name in candidates}
+    with torch.enable_grad():
+        for _ in range(ROUNDS):
+            for name, run in candidates.items():
+                begin = _now(like)
+                outputs, _last = run(cell, x, s0)
+                torch.autograd.grad(outputs, [x, *cell.parameters()], d_outputs)
+                taken[name].append(_now(like) - begin)
+    return {name: min(each[1:]) for name, each in taken.items()}
+
+
+def _now(like: Tensor) -> float:
+    if like.is_cuda:
+        torch.cuda.synchronize(like.device)
+    return time.perf_counter()
+
+
+def _rounded(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def _machine() -> str:
+    found = library()
+    kernels = "none" if isinstance(found, str) else f"{found.set} of {found.path.stat().st_mtime_ns}"
+    return (
+        f"{platform.node()} {processor()} torch {torch.__version__} kernels {kernels} threads {torch.get_num_threads()}"
+    )
+
+
+def processor() -> str:
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return platform.processor()
+
+
+def _remembered() -> dict[str, dict[str, float]]:
+    """What an earlier process found; nothing where there is no file, or none that can be read."""
+    with suppress(OSError, ValueError):
+        found = json.loads(where().read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return {name: each for name, each in found.items() if _is_entry(each)}
+    return {}
+
+
+def _is_entry(each: object) -> bool:
+    return isinstance(each, dict) and all(isinstance(s, float) and s > 0 for s in each.values())
+
+
+def _remember(name: str, found: dict[str, float]) -> None:
+    """In one rename, so that no reader sees half a file; of two writers at once the later one's entry is kept."""
+    with suppress(OSError):
+        file = where()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(_remembered() | {name: found}, indent=1) + "\n", encoding="utf-8")
+        draft.replace(file)
