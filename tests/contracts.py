@@ -38,4 +38,5 @@ def point(cell: Cell, seed: int = 0) -> tuple[Tensor, Tensor]:
     return x, torch.randn(B, cell.state_size, dtype=like.dtype, device=like.device)
 
 
-HERE = [b for b in BACKENDS if b not in OBSTACLES or not OBSTACLES[b](cell_of("lstm"))]  # native may not be built
+# native may not be built, and persistent needs a GPU
+HERE = [b for b in BACKENDS if b not in OBSTACLES or not OBSTACLES[b](cell_of("lstm"))]

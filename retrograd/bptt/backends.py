@@ -1,7 +1,8 @@
-"""Four ways to take all time steps; the numbers are the same.
+"""Five ways to take all time steps; the numbers are the same.
 
 native      whole sequences in C++, where the package was built with them
 fused       torch's kernels, where torch has one
+persistent  Triton kernels on a GPU, for a W_hh that fits into the registers of a multiprocessor
 manual      backpropagation through time by hand, where the cell has a closed form
 reference   the plain loop under autograd, always
 """
@@ -13,6 +14,7 @@ import torch
 from retrograd.bptt.fused import fused, no_kernel
 from retrograd.bptt.manual import manual, no_closed_form
 from retrograd.bptt.native import native, no_native
+from retrograd.bptt.persistent import no_program, persistent
 from retrograd.bptt.reference import reference
 from retrograd.bptt.timings import Backend, fastest
 from retrograd.cells import Cell
@@ -21,6 +23,7 @@ from retrograd.errors import UnknownName, UsageError
 BACKENDS: dict[str, Backend] = {
     "native": native,
     "fused": fused,
+    "persistent": persistent,
     "manual": manual,
     "reference": reference,
 }  # the order of preference
@@ -28,9 +31,10 @@ BACKENDS: dict[str, Backend] = {
 OBSTACLES: dict[str, Callable[[Cell], str | None]] = {
     "native": no_native,
     "fused": no_kernel,
+    "persistent": no_program,
     "manual": no_closed_form,
 }
-QUICK = ("native", "fused")  # which of these two is faster depends on the shape and the machine; the others never are
+QUICK = ("native", "fused", "persistent")  # which of these is the fastest depends on shape and machine
 
 
 def choose(cell: Cell, name: str = "auto", shape: tuple[int, int] | None = None) -> str:

@@ -7,6 +7,7 @@ measured once in each process. Nothing is drawn at random, and the layer itself 
 """
 
 import json
+import math
 import os
 import platform
 import time
@@ -33,7 +34,7 @@ _known: dict[str, dict[str, float]] = {}
 def fastest(cell: Cell, candidates: dict[str, Backend], steps: int, batch: int) -> str:
     """The name of the backend that trains this layer fastest on (steps, batch), or the first where that is little."""
     work = steps * batch * len(cell.weight_ih) * (cell.input_size + cell.hidden_size)
-    if len(candidates) < 2 or work < WORTH:
+    if len(candidates) < 2 or (work < WORTH and not cell.weight_ih.is_cuda):  # on a GPU each launch counts
         return next(iter(candidates))
     found = seconds(cell, candidates, steps, batch)
     return min(candidates, key=lambda name: found[name])
@@ -42,7 +43,7 @@ def fastest(cell: Cell, candidates: dict[str, Backend], steps: int, batch: int) 
 def seconds(cell: Cell, candidates: dict[str, Backend], steps: int, batch: int) -> dict[str, float]:
     """Of a forward and backward pass by each candidate, as was measured here once."""
     steps, batch = _rounded(steps), _rounded(batch)
-    of = f"{_machine()} {cell!r} {steps}x{batch} {cell.weight_ih.dtype} {cell.weight_ih.device.type}"
+    of = f"{_machine(cell.weight_ih.device)} {cell!r} {steps}x{batch} {cell.weight_ih.dtype}"
     found = _known.get(of) or _remembered().get(of)
     if found is None or set(found) != set(candidates):
         step = batch * len(cell.weight_ih) * (cell.input_size + cell.hidden_size)
@@ -67,11 +68,19 @@ def _measured(cell: Cell, candidates: dict[str, Backend], steps: int, batch: int
     with torch.enable_grad():
         for _ in range(ROUNDS):
             for name, run in candidates.items():
-                begin = _now(like)
-                outputs, _last = run(cell, x, s0)
-                torch.autograd.grad(outputs, [x, *cell.parameters()], d_outputs)
-                taken[name].append(_now(like) - begin)
+                taken[name].append(_once(run, cell, x, s0, d_outputs))
     return {name: min(each[1:]) for name, each in taken.items()}
+
+
+def _once(run: Backend, cell: Cell, x: Tensor, s0: Tensor, d_outputs: Tensor) -> float:
+    """Infinite where a kernel does not fit this GPU after all: it is then never taken."""
+    begin = _now(x)
+    try:
+        outputs, _ = run(cell, x, s0)
+        torch.autograd.grad(outputs, [x, *cell.parameters()], d_outputs)
+    except RuntimeError:
+        return math.inf
+    return _now(x) - begin
 
 
 def _now(like: Tensor) -> float:
@@ -84,11 +93,13 @@ def _rounded(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
-def _machine() -> str:
+def _machine(device: torch.device) -> str:
     found = library()
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     kernels = "none" if isinstance(found, str) else f"{found.set} of {found.path.stat().st_mtime_ns}"
     return (
-        f"{platform.node()} {processor()} torch {torch.__version__} kernels {kernels} threads {torch.get_num_threads()}"
+        f"{platform.node()} {processor()} {gpu} torch {torch.__version__} kernels {kernels} "
+        f"threads {torch.get_num_threads()}"
     )
 
 
