@@ -8,8 +8,8 @@ import torch
 
 import retrograd as rg
 from retrograd import config
-from retrograd.experiments.events import Finished
 from retrograd.bptt.denormals import flush_from_the_start
+from retrograd.experiments.events import Finished
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

@@ -25,8 +25,8 @@ from retrograd.cells import Cell
 Backend = Callable[[Cell, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 WORTH = 1e7  # multiplications of a pass under which nothing is measured: the first candidate is taken
-MOST = 3e9  # ... and to which a pass is cut down, by its steps
-ROUNDS = 4
+MOST = 1e9  # ... and to which a pass is cut down, by its steps
+ROUNDS = 8  # the quickest of each counts: what else the machine does only slows them
 
 _known: dict[str, dict[str, float]] = {}
 

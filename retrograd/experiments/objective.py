@@ -8,12 +8,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from retrograd.bptt.native import softmax_loss
+from retrograd.models import Recurrent
 from retrograd.tasks.window import IGNORED, Window
 from retrograd.training.loop import Loss, State
 
@@ -43,13 +45,18 @@ def at_rest(model: object) -> Iterator[None]:
             model.train(training)
 
 
-def answers(model: nn.Module, window: Window, state: State = None) -> tuple[Tensor, State]:
-    """(outputs (T, B, K), last state). Where all sequences begin anew nothing is carried into the window."""
+def answers(
+    model: nn.Module, window: Window, state: State = None, *, call: Callable[..., Any] | None = None
+) -> tuple[Tensor, State]:
+    """(outputs (T, B, K), last state), of the model or of `call`, which takes what it takes.
+
+    Where all sequences begin anew nothing is carried into the window.
+    """
     starts = window.starts
     if starts is not None and bool(starts[0].all()):
         state, starts = None, starts if bool(starts[1:].any()) else None
     asks: tuple[str, ...] = getattr(model, "asks", ())
-    outputs, state = model(window.inputs, state, starts, **{name: getattr(window, name) for name in asks})
+    outputs, state = (call or model)(window.inputs, state, starts, **{name: getattr(window, name) for name in asks})
     return outputs, state
 
 
@@ -64,12 +71,19 @@ def objective(
 
     def lose(window: Window, state: State) -> tuple[Loss, State]:
         window = window.to(device)
-        outputs, state = answers(model, window, state)
         asked = window.asked
         tokens = int(asked.sum())
         if window.targets.is_floating_point():
+            outputs, state = answers(model, window, state)
             mean = (outputs.squeeze(-1)[asked] - window.targets[asked]).square().mean()
+        elif isinstance(model, Recurrent):  # never holds the logits of all steps
+            h, state = answers(model, window, state, call=model.read)
+            softmax = model.softmax
+            mean = softmax_loss(
+                h.flatten(0, 1), softmax.weight, softmax.bias, window.targets.flatten(), ignored=IGNORED
+            )
         else:
+            outputs, state = answers(model, window, state)
             mean = F.cross_entropy(outputs.flatten(0, 1), window.targets.flatten(), ignore_index=IGNORED)
         scale = 1.0 if reduction == "token" else tokens / window.targets.shape[1]
         return Loss(mean * scale, mean.detach(), tokens), state

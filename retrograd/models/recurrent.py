@@ -65,9 +65,14 @@ class Recurrent(nn.Module):
             self.softmax.weight = self.embedding.weight
 
     def forward(self, inputs: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
+        h, state = self.read(inputs, state, starts)
+        return self.softmax(h), state
+
+    def read(self, inputs: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
+        """What the softmax reads, (T, B, H), and the last state."""
         x = inputs if self.embedding is None else self.embedding(inputs)
         h, state = self.stack(x, state, starts)
-        return self.softmax(F.dropout(h, self.dropout, self.training)), state
+        return F.dropout(h, self.dropout, self.training), state
 
 
 def parameters(model: nn.Module) -> int:

@@ -148,9 +148,10 @@ def test_a_loss_that_explodes_fails_with_a_remedy_and_keeps_the_report(small, tm
     assert Run(tmp_path / "run").status() == "failed"
 
 
-EXPLODING = {  # the lectures' exploding start, without clipping
+# The lectures' exploding start, without clipping. Where it ends hangs on the last digit, so it takes the plain loop.
+EXPLODING = {
     "model": {"cell": "elman", "activation": "relu", "init": "normal=1"},
-    "training": {"clip_norm": 0, "lr": 1.0, "optimizer": "sgd", "schedule": "constant"},
+    "training": {"clip_norm": 0, "lr": 1.0, "optimizer": "sgd", "schedule": "constant", "backend": "reference"},
 }
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 NAME = "libretrograd_kernels"
-VERSION = 1  # of the fields below and the functions, as in source/library.cpp
+VERSION = 2  # of the fields below and the functions, as in source/library.cpp
 ELSEWHERE = "RETROGRAD_KERNELS"  # an environment variable: the library to load instead, or "off"
 
 _integer, _address = ctypes.c_int64, ctypes.c_void_p
@@ -30,6 +30,19 @@ class Task(ctypes.Structure):
         *((name, _integer) for name in ("cell", "activation", "wide", "threads", "steps", "batch", "hidden")),
         *((name, _address) for name in ("rows", "begin", "weight", "bias", "first", "kept", "h", "c", "last")),
         *((name, _address) for name in ("d_h", "d_last", "d", "d_first", "d_states")),
+    )
+
+
+class Softmax(ctypes.Structure):
+    """Logits whose loss is asked for; as in source/task.h."""
+
+    _fields_ = (
+        *((name, _integer) for name in ("wide", "threads", "rows", "size")),
+        ("logits", _address),
+        ("targets", _address),
+        ("ignored", _integer),
+        ("scale", ctypes.c_double),
+        ("losses", _address),
     )
 
 
@@ -56,6 +69,10 @@ class Library:
         if failed == 1:
             raise MemoryError(f"No memory for the weights of {task.hidden} units; try a smaller hidden size.")
         assert not failed, f"unknown cell or instruction set: {task.cell}, {self.set}"
+
+    def softmax(self, task: Softmax) -> None:
+        failed = self._library.retrograd_softmax(self.set.encode(), ctypes.byref(task))
+        assert not failed, f"unknown instruction set: {self.set}"
 
     def flush(self, on: Sequence[bool]) -> list[bool]:
         """Set each thread of the team to take denormal numbers as zero or not; how it was set before."""

@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include "sequence.h"
+#include "softmax.h"
 
 namespace retrograd {
 namespace {
@@ -22,7 +23,7 @@ void by_team(const Runtime& runtime, int64_t threads, Run run) {
 }
 
 template <class R, class Cell>
-int sequence(const RetrogradTask& task, bool back, const Runtime& runtime) {
+int with_cell(const RetrogradTask& task, bool back, const Runtime& runtime) {
   Work<R, Cell> work(task, back);
   if (!work.ready()) return OUT_OF_MEMORY;
   by_team(runtime, task.threads, [&](int thread, int count) {
@@ -47,9 +48,9 @@ template <class R>
 int of_cell(const RetrogradTask& task, bool back, const Runtime& runtime) {
   switch (task.cell) {
     case 0:
-      return activated<R, Elman>(task, [&](auto cell) { return sequence<R, decltype(cell)>(task, back, runtime); });
-    case 1: return sequence<R, GRU<R>>(task, back, runtime);
-    case 2: return sequence<R, LSTM<R>>(task, back, runtime);
+      return activated<R, Elman>(task, [&](auto cell) { return with_cell<R, decltype(cell)>(task, back, runtime); });
+    case 1: return with_cell<R, GRU<R>>(task, back, runtime);
+    case 2: return with_cell<R, LSTM<R>>(task, back, runtime);
     case 3:
       return activated<R, Additive>(task, [&](auto cell) {
         by_team(runtime, task.threads, [&](int thread, int count) { cell.run(task, back, thread, count); });
@@ -61,8 +62,18 @@ int of_cell(const RetrogradTask& task, bool back, const Runtime& runtime) {
 
 }  // namespace
 
-int NAME(const RetrogradTask& task, bool back, const Runtime& runtime) {
+namespace NAME {
+
+int sequence(const RetrogradTask& task, bool back, const Runtime& runtime) {
   return task.wide ? of_cell<double>(task, back, runtime) : of_cell<float>(task, back, runtime);
 }
 
+int softmax(const RetrogradSoftmax& task, const Runtime& runtime) {
+  by_team(runtime, task.threads, [&](int thread, int count) {
+    task.wide ? retrograd::softmax<double>(task, thread, count) : retrograd::softmax<float>(task, thread, count);
+  });
+  return 0;
+}
+
+}  // namespace NAME
 }  // namespace retrograd

@@ -8,10 +8,16 @@ namespace retrograd {
 
 enum { OUT_OF_MEMORY = 1, UNKNOWN = 2 };
 
-int plain(const RetrogradTask&, bool back, const Runtime&);
+#define RETROGRAD_SET(name)                                   \
+  namespace name {                                            \
+  int sequence(const RetrogradTask&, bool, const Runtime&);   \
+  int softmax(const RetrogradSoftmax&, const Runtime&);       \
+  }
+
+RETROGRAD_SET(plain)
 #ifdef __x86_64__
-int avx2(const RetrogradTask&, bool back, const Runtime&);
-int avx512(const RetrogradTask&, bool back, const Runtime&);
+RETROGRAD_SET(avx2)
+RETROGRAD_SET(avx512)
 #endif
 
 }  // namespace retrograd

@@ -13,25 +13,31 @@
 
 namespace {
 
-using Kernels = int (*)(const RetrogradTask&, bool, const retrograd::Runtime&);
-
 struct Set {
   const char* name;
-  Kernels kernels;
+  int (*sequence)(const RetrogradTask&, bool, const retrograd::Runtime&);
+  int (*softmax)(const RetrogradSoftmax&, const retrograd::Runtime&);
   bool (*fits)();
 };
 
 const Set sets[] = {
 #if defined(__x86_64__)
-    {"AVX-512", retrograd::avx512,
+    {"AVX-512", retrograd::avx512::sequence, retrograd::avx512::softmax,
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
      }},
-    {"AVX2", retrograd::avx2, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+    {"AVX2", retrograd::avx2::sequence, retrograd::avx2::softmax,
+     [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
 #endif
-    {"plain", retrograd::plain, [] { return true; }},
+    {"plain", retrograd::plain::sequence, retrograd::plain::softmax, [] { return true; }},
 };
+
+const Set* named(const char* name) {
+  for (const Set& set : sets)
+    if (!std::strcmp(name, set.name)) return &set;
+  return nullptr;
+}
 
 retrograd::Runtime runtime;
 pid_t loaded_by;
@@ -62,7 +68,7 @@ bool flush(bool on) {
 extern "C" {
 
 // Which fields and functions this library has; Python refuses one that was built from other sources than its own.
-int retrograd_version() { return 1; }
+int retrograd_version() { return 2; }
 
 // The name of the i-th instruction set that this processor has, the best first; null behind the last.
 const char* retrograd_set(int i) {
@@ -84,9 +90,13 @@ void retrograd_team(void* parallel, void* number, void* count) {
 
 // 0 where all is done; 1 where memory ran out; 2 where there is no such set, cell or activation.
 int retrograd_run(const char* name, const RetrogradTask* task, int back) {
-  for (const Set& set : sets)
-    if (!std::strcmp(name, set.name)) return set.kernels(*task, back != 0, own_runtime());
-  return retrograd::UNKNOWN;
+  const Set* set = named(name);
+  return set ? set->sequence(*task, back != 0, own_runtime()) : int(retrograd::UNKNOWN);
+}
+
+int retrograd_softmax(const char* name, const RetrogradSoftmax* task) {
+  const Set* set = named(name);
+  return set ? set->softmax(*task, own_runtime()) : int(retrograd::UNKNOWN);
 }
 
 // Sets of each of so many threads of the team whether it flushes denormal numbers, and leaves how it was set.

@@ -28,3 +28,12 @@ extern "C" struct RetrogradTask {
   void* d_first;       // (B, S)
   void* d_states;      // (N, S) the total gradient at each state; or null
 };
+
+extern "C" struct RetrogradSoftmax {
+  int64_t wide, threads, rows, size;
+  void* logits;            // (rows, size): in their place, `scale` times the gradient of each row's loss
+  const int64_t* targets;  // (rows)
+  int64_t ignored;         // a target that asks for nothing
+  double scale;
+  double* losses;  // (rows)
+};

@@ -1,6 +1,6 @@
 // Numbers in vectors, and the non-linearities on them.
 //
-//     exp(x)     = 2^n p(r),  n = round(x / ln 2),  r = x - n ln 2,  p the Taylor polynomial of exp
+//     exp(x)     = 2^n p(r),  n = round(x / ln 2),  r = x - n ln 2,  p the Taylor polynomial of exp; flat as sigmoid is
 //     sigmoid(x) = 1 / (1 + exp(-x))                      flat beyond 87 in float, 708 in double: never under 1e-38, 1e-308
 //     tanh(x)    = q / (q + 2),  q = exp(2|x|) - 1        q is taken from p - 1, so that small x keep all their digits
 //
@@ -111,6 +111,13 @@ template <class R>
 inline Vector<R> within(Vector<R> x, R lowest, R highest) {
   x = x < lowest ? all<R>(lowest) : x;
   return x > highest ? all<R>(highest) : x;
+}
+
+template <class R>
+inline Vector<R> exp(Vector<R> x) {
+  Vector<R> less_one, power;
+  split_exp<R>(within<R>(x, -Types<R>::end, Types<R>::end), less_one, power);
+  return less_one * power + power;
 }
 
 template <class R>
