@@ -22,7 +22,7 @@ from retrograd.experiments.events import Planned
 from retrograd.experiments.training import training
 from retrograd.tasks import make_task
 
-STEPS, ROUNDS = 20, 30  # a turn, and how many turns each
+STEPS, ROUNDS = 20, 16  # a turn, and how many turns each
 SIZES = {
     "characters, {} 1 x 256": {
         "model": {"hidden": 256, "embedding": 64, "init": "default", "dropout": 0.0},
