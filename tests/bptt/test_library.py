@@ -86,3 +86,27 @@ def test_under_compile_the_operation_is_one_node_and_its_numbers_are_the_same():
         strict=True,
     ):
         assert torch.equal(ours, theirs)
+
+
+def test_under_ddp_two_processes_share_their_gradients(tmp_path):
+    """Each takes half of a batch; what both end with is the mean of the two halves' gradients."""
+    if isinstance(library(), str):
+        pytest.skip(library())
+    code = f"""
+import sys, torch, torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from retrograd.bptt import Stack
+from retrograd.cells import LSTM
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", init_method="file://{tmp_path}/meet", rank=rank, world_size=2)
+torch.manual_seed(0)
+stack, x = Stack([LSTM(3, 5)], backend="native"), torch.randn(6, 4, 3)
+whole = torch.autograd.grad(stack(x)[0].square().sum(), list(stack.parameters()))
+model = DistributedDataParallel(stack)
+model(x[:, 2 * rank : 2 * rank + 2])[0].square().sum().backward()
+for shared, both in zip(stack.parameters(), whole, strict=True):
+    torch.testing.assert_close(shared.grad, both / 2)
+dist.destroy_process_group()
+"""
+    ranks = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, str(rank)]) for rank in (0, 1)]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]

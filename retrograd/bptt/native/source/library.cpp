@@ -99,18 +99,26 @@ int retrograd_softmax(const char* name, const RetrogradSoftmax* task) {
   return set ? set->softmax(*task, own_runtime()) : int(retrograd::UNKNOWN);
 }
 
-// Sets of each of so many threads of the team whether it flushes denormal numbers, and leaves how it was set.
+// Sets of each of so many threads of the team whether it flushes denormal numbers, and leaves how it was set. A team may
+// be smaller than was asked for: of those that did not come it leaves what it leaves of the first.
 void retrograd_flush(int threads, uint8_t* on) {
   const retrograd::Runtime own = own_runtime();
   if (threads < 2 || !own.parallel) {
     *on = flush(*on);
     return;
   }
+  struct Call {
+    uint8_t* on;
+    int came;
+  } call{on, 0};
   own.parallel(
       [](void* data) {
-        uint8_t& mine = static_cast<uint8_t*>(data)[runtime.number()];
+        Call& it = *static_cast<Call*>(data);
+        uint8_t& mine = it.on[runtime.number()];
         mine = flush(mine);
+        if (!runtime.number()) it.came = runtime.count();
       },
-      on, unsigned(threads), 0);
+      &call, unsigned(threads), 0);
+  for (int thread = call.came; thread < threads; ++thread) on[thread] = on[0];
 }
 }
