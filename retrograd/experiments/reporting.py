@@ -13,7 +13,7 @@ import torch
 
 from retrograd import config, runs
 from retrograd.bptt.denormals import denormals_are_flushed
-from retrograd.bptt.native import library
+from retrograd.bptt.native import Library, library
 from retrograd.diagnosis import Finding
 from retrograd.errors import NonFinite, SaveFailed
 from retrograd.experiments import clipped, generation, logbook
@@ -166,7 +166,8 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Hardware and versions, for whoever wants to repeat the run."""
     gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     kernels = library()
-    everywhere = torch.get_num_threads() == 1 or denormals_are_flushed()
+    reached = isinstance(kernels, Library) and kernels.team is not None  # then each step flushes in every thread
+    everywhere = reached or torch.get_num_threads() == 1 or denormals_are_flushed()
     return {
         **gpu,
         "python": platform.python_version(),
@@ -174,7 +175,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "system": platform.platform(),
         "machine": platform.machine(),
         "processor": torch.backends.cpu.get_cpu_capability(),  # the kernels that torch picks for it
-        "kernels": "none" if isinstance(kernels, str) else kernels.set,
+        "kernels": kernels.set if isinstance(kernels, Library) else "none",
         "denormals": "flushed" if everywhere else "flushed on one thread",
         "threads": torch.get_num_threads(),
         "retrograd": version("retrograd"),

@@ -27,17 +27,8 @@ def sequence(
 
 
 @sequence.register_fake
-def _(
-    x: Tensor,
-    first: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor | None,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
-    steps: int,
-    cell: int,
-    activation: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(x: Tensor, first: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    cell = rest[-2]
     N, H = x.shape[0], first.shape[1] // (2 if cell == LSTM else 1)
     kept = x.new_empty(0) if cell == ELMAN else x.new_empty(N, KEPT[cell] * H)
     return x.new_empty(N, H), x.new_empty(first.shape), kept, x.new_empty(N if cell == LSTM else 0, H)
@@ -66,22 +57,8 @@ def sequence_backward(
 
 
 @sequence_backward.register_fake
-def _(
-    x: Tensor,
-    first: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor | None,
-    bias_ih: Tensor | None,
-    bias_hh: Tensor | None,
-    run: list[Tensor],
-    d_h: Tensor | None,
-    d_last: Tensor | None,
-    steps: int,
-    cell: int,
-    activation: int,
-) -> list[Tensor]:
-    there = (x, first, weight_ih, weight_hh, bias_ih, bias_hh)
-    return [x.new_empty(of.shape) for of in there if of is not None]
+def _(*given: Any) -> list[Tensor]:
+    return [of.new_empty(of.shape) for of in given[:6] if of is not None]
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 from retrograd.bptt.native.library import Task, address, loaded
 
 ELMAN, GRU, LSTM, ADDITIVE = range(4)  # as in source/task.h
-KEPT = (1, 4, 4, 1)  # blocks of H that a step keeps, and gives back
+GATES = (1, 3, 4, 1)  # blocks of H in the weights
+KEPT = (1, 4, 4, 1)  # ... that a step keeps, and gives back
 
 
 class Rows(NamedTuple):
@@ -70,7 +71,7 @@ def full(steps: int, batch: int) -> Rows:
 def shrinking(counts: Tensor, batch: int) -> Rows:
     """As in a PackedSequence, whose batch_sizes they are."""
     begin = counts.cumsum(0) - counts
-    total, first = int(counts.sum()), int(counts[0]) if len(counts) else 0
+    total, first = int(counts.sum()), int(counts[:1].sum())
     if total == len(counts) * batch:
         return full(len(counts), batch)
     step = torch.repeat_interleave(torch.arange(len(counts)), counts)[first:]
@@ -81,7 +82,7 @@ def forward(inputs: Inputs) -> Run:
     """All states."""
     kind, rows, x, first, weights = inputs
     x, first = x.contiguous(), first.contiguous()
-    H = len(weights.ih) // (1, 3, 4, 1)[kind.cell]
+    H = len(weights.ih) // GATES[kind.cell]
     kept = _projected(kind, x, weights, H)
     h = kept if kind.cell == ELMAN else x.new_empty(rows.total, H)
     c = x.new_empty(rows.total if kind.cell == LSTM else 0, H)
@@ -156,7 +157,7 @@ def _parts(kind: Kind, d: Tensor, H: int) -> list[tuple[Tensor, slice]]:
 
 def _recurrent(at_a: Tensor, h: Tensor, first: Tensor, rows: Rows) -> Tensor:
     """dL/dW_hh."""
-    begun = rows.total if not len(rows.counts) else int(rows.counts[0])
+    begun = int(rows.counts[:1].sum())  # none where no sequence has a step
     past = h[: rows.total - begun] if rows.past is None else h[rows.past]
     return (at_a[:begun].T @ first[:begun]).addmm_(at_a[begun:].T, past)
 
