@@ -9,15 +9,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from retrograd.bptt.embedded import Backend
 from retrograd.bptt.native import native_rows, shrinking
-from retrograd.bptt.timings import Backend
 from retrograd.cells import Cell
 from retrograd.errors import ShapeError
 
 
-def check_lengths(lengths: Tensor, x: Tensor) -> Tensor:
-    """As integers on the CPU. Raises ShapeError for lengths that x (T, B, ...) does not have."""
-    steps, batch = x.shape[:2]
+def check_lengths(lengths: Tensor, shape: torch.Size) -> Tensor:
+    """As integers on the CPU. Raises ShapeError for lengths that x, of shape (T, B, X), does not have."""
+    steps, batch = shape[:2]
     if lengths.shape != (batch,) or lengths.is_floating_point() or bool(((lengths < 0) | (lengths > steps)).any()):
         raise ShapeError(f"lengths must be (batch,), {(batch,)}, from 0 to {steps}; got {lengths.tolist()}.")
     return lengths.cpu().long()

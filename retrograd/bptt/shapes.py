@@ -2,11 +2,12 @@
 
 from torch import Tensor
 
+from retrograd.bptt.embedded import Read
 from retrograd.cells import Cell
 from retrograd.errors import ShapeError
 
 
-def check_inputs(x: Tensor, input_size: int) -> None:
+def check_inputs(x: Read, input_size: int) -> None:
     if x.dim() != 3 or x.shape[-1] != input_size or not len(x):
         raise ShapeError(
             f"x must be (time, batch, {input_size}) with at least one step, got {tuple(x.shape)}. "
@@ -14,7 +15,7 @@ def check_inputs(x: Tensor, input_size: int) -> None:
         )
 
 
-def check_shapes(cell: Cell, x: Tensor, s0: Tensor) -> None:
+def check_shapes(cell: Cell, x: Read, s0: Tensor) -> None:
     check_inputs(x, cell.input_size)
     if s0.shape != (x.shape[1], cell.state_size):
         raise ShapeError(

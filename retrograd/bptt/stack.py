@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrograd.bptt.backends import BACKENDS, choose
+from retrograd.bptt.embedded import Backend, Read, numbers
 from retrograd.bptt.lengths import check_lengths, of_lengths
 from retrograd.bptt.shapes import check_inputs
-from retrograd.bptt.timings import Backend
+from retrograd.bptt.timings import Pass
 from retrograd.cells import Cell
 from retrograd.errors import ConfigError, ShapeError, UsageError
 
@@ -56,9 +57,11 @@ class Stack(nn.Module):
         return tuple(cell.initial_state(batch) for cell in self.layers)
 
     def forward(
-        self, x: Tensor, state: State | None = None, starts: Tensor | None = None, lengths: Tensor | None = None
+        self, x: Read, state: State | None = None, starts: Tensor | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """x (T, B, X), starts (T, B) true or false -> outputs (T, B, H) of the highest layer, last states.
+
+        Tokens may come with the table of their vectors, as Embedded: the native kernels then look up rows of E W_ih^T.
 
         Without a state the sequences begin at zero. In reverse the last states are those after step 1. With `lengths`
         (B,) nothing is computed behind a sequence's end: its outputs there are zero, and its last state is its own.
@@ -70,32 +73,33 @@ class Stack(nn.Module):
             raise ShapeError(f"The state must hold one tensor a layer, {len(layers)}, got {len(state)}.")
         if lengths is not None and (starts is not None or self.reverse):
             raise UsageError("lengths go with neither starts nor reverse; mark the ends by starts instead.")
-        lengths = None if lengths is None else check_lengths(lengths, x)
-        resets = _resets(starts, x, reverse=self.reverse)
-        x = x.flip(0) if self.reverse else x
-        last = []
+        lengths = None if lengths is None else check_lengths(lengths, x.shape)
+        resets = _resets(starts, x.shape, reverse=self.reverse)
+        x = numbers(x).flip(0) if self.reverse else x
+        last: list[Tensor] = []
         for depth, (cell, s0) in enumerate(zip(layers, state, strict=True)):
             if depth and self.training and self.dropout:
-                x = F.dropout(x, self.dropout)
-            name = choose(cell, self.backend, (len(x), x.shape[1]) if torch.is_grad_enabled() else None)
+                x = F.dropout(numbers(x), self.dropout)
+            name = choose(cell, self.backend, Pass.over(x) if torch.is_grad_enabled() else None)
             if lengths is None:
                 x, s = _unroll(BACKENDS[name], cell, x, s0, resets)
             else:
-                x, s = of_lengths(BACKENDS[name], cell, x, s0, lengths, whole=name == "native")
+                x, s = of_lengths(BACKENDS[name], cell, numbers(x), s0, lengths, whole=name == "native")
             last.append(s)
-        return x.flip(0) if self.reverse else x, tuple(last)
+        outputs = numbers(x)
+        return outputs.flip(0) if self.reverse else outputs, tuple(last)
 
     def extra_repr(self) -> str:
         return f"dropout={self.dropout:g}, backend={self.backend!r}{', reverse=True' if self.reverse else ''}"
 
 
-def _resets(starts: Tensor | None, x: Tensor, *, reverse: bool) -> dict[int, Tensor]:
+def _resets(starts: Tensor | None, shape: torch.Size, *, reverse: bool) -> dict[int, Tensor]:
     """The steps, in the order in which they are taken, before which some sequence starts afresh; which do, (B, 1)."""
     if starts is None:
         return {}
-    if starts.shape != x.shape[:2] or starts.dtype != torch.bool:
+    if starts.shape != shape[:2] or starts.dtype != torch.bool:
         raise ShapeError(
-            f"starts must be (time, batch), {tuple(x.shape[:2])}, of true or false; "
+            f"starts must be (time, batch), {tuple(shape[:2])}, of true or false; "
             f"got {tuple(starts.shape)} of {starts.dtype}."
         )
     starts = starts.flip(0) if reverse else starts
@@ -103,7 +107,7 @@ def _resets(starts: Tensor | None, x: Tensor, *, reverse: bool) -> dict[int, Ten
     return {t: starts[t].unsqueeze(-1) for t in steps}
 
 
-def _unroll(run: Backend, cell: Cell, x: Tensor, s: Tensor, resets: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+def _unroll(run: Backend, cell: Cell, x: Read, s: Tensor, resets: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
     """The layer over all steps, in pieces that begin where a state is reset."""
     if not resets:
         return run(cell, x, s)

@@ -1,6 +1,6 @@
 """Which backend is the fastest, measured on this machine and remembered.
 
-A layer's own shape, rounded up to powers of two in time and batch, is taken forward and back by each candidate in turn.
+A layer's own shape, rounded up to powers of two in time, batch and types, is taken forward and back by each candidate in turn.
 What was found is kept in one small file for each user, `backends.json`, under names that tell the machine, torch, the
 kernels and the number of threads, so that the next process need not measure again. Where it cannot be written it is
 measured once in each process. Nothing is drawn at random, and the layer itself is not touched.
@@ -11,18 +11,17 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from retrograd.bptt.embedded import Backend, Embedded, Read
 from retrograd.bptt.native import library
 from retrograd.cells import Cell
-
-Backend = Callable[[Cell, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 WORTH = 1e7  # multiplications of a pass under which nothing is measured: the first candidate is taken
 MOST = 1e9  # ... and to which a pass is cut down, by its steps
@@ -31,23 +30,39 @@ ROUNDS = 8  # the quickest of each counts: what else the machine does only slows
 _known: dict[str, dict[str, float]] = {}
 
 
-def fastest(cell: Cell, candidates: dict[str, Backend], steps: int, batch: int) -> str:
-    """The name of the backend that trains this layer fastest on (steps, batch), or the first where that is little."""
+class Pass(NamedTuple):
+    """What a layer is taken over; `types` of the tokens that it reads, 0 where it reads numbers."""
+
+    steps: int
+    batch: int
+    types: int = 0
+
+    @classmethod
+    def over(cls, x: Read) -> Self:
+        steps, batch, _ = x.shape
+        return cls(steps, batch, len(x.table) if isinstance(x, Embedded) else 0)
+
+
+def fastest(cell: Cell, candidates: dict[str, Backend], shape: Pass) -> str:
+    """The name of the backend that trains this layer fastest on such a pass, or the first where that is little."""
+    steps, batch, _ = shape
     work = steps * batch * len(cell.weight_ih) * (cell.input_size + cell.hidden_size)
     if len(candidates) < 2 or (work < WORTH and not cell.weight_ih.is_cuda):  # on a GPU each launch counts
         return next(iter(candidates))
-    found = seconds(cell, candidates, steps, batch)
+    found = seconds(cell, candidates, shape)
     return min(candidates, key=lambda name: found[name])
 
 
-def seconds(cell: Cell, candidates: dict[str, Backend], steps: int, batch: int) -> dict[str, float]:
+def seconds(cell: Cell, candidates: dict[str, Backend], shape: Pass) -> dict[str, float]:
     """Of a forward and backward pass by each candidate, as was measured here once."""
-    steps, batch = _rounded(steps), _rounded(batch)
-    of = f"{_machine(cell.weight_ih.device)} {cell!r} {steps}x{batch} {cell.weight_ih.dtype}"
+    steps, batch, types = map(_rounded, shape)
+    types = types if types < steps * batch else 0  # else nothing is looked up
+    read = f" of {types} types" if types else ""
+    of = f"{_machine(cell.weight_ih.device)} {cell!r} {steps}x{batch}{read} {cell.weight_ih.dtype}"
     found = _known.get(of) or _remembered().get(of)
     if found is None or set(found) != set(candidates):
         step = batch * len(cell.weight_ih) * (cell.input_size + cell.hidden_size)
-        found = _measured(cell, candidates, max(4, min(steps, int(MOST / step))), batch)
+        found = _measured(cell, candidates, Pass(max(4, min(steps, int(MOST / step))), batch, types))
         _remember(of, found)
     _known[of] = found
     return found
@@ -58,29 +73,31 @@ def where() -> Path:
     return Path(cache) / "retrograd" / "backends.json"
 
 
-def _measured(cell: Cell, candidates: dict[str, Backend], steps: int, batch: int) -> dict[str, float]:
+def _measured(cell: Cell, candidates: dict[str, Backend], shape: Pass) -> dict[str, float]:
     cell = deepcopy(cell).requires_grad_()
-    like = cell.weight_ih
-    x = torch.linspace(-1, 1, steps * batch * cell.input_size, dtype=like.dtype, device=like.device)
-    x = x.view(steps, batch, cell.input_size).requires_grad_()
+    like, (steps, batch, types) = cell.weight_ih, shape
+    vectors = torch.linspace(-1, 1, (types or steps * batch) * cell.input_size, dtype=like.dtype, device=like.device)
+    vectors = vectors.view(-1, cell.input_size).requires_grad_()
+    tokens = torch.arange(steps * batch, device=like.device).view(steps, batch)
+    x: Read = Embedded(vectors, tokens % types) if types else vectors.view(steps, batch, -1)
     s0, d_outputs = cell.initial_state(batch), like.new_ones(steps, batch, cell.hidden_size)
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     with torch.enable_grad():
         for _ in range(ROUNDS):
             for name, run in candidates.items():
-                taken[name].append(_once(run, cell, x, s0, d_outputs))
+                taken[name].append(_once(run, cell, x, [vectors, *cell.parameters()], s0, d_outputs))
     return {name: min(each[1:]) for name, each in taken.items()}
 
 
-def _once(run: Backend, cell: Cell, x: Tensor, s0: Tensor, d_outputs: Tensor) -> float:
+def _once(run: Backend, cell: Cell, x: Read, wanted: list[Tensor], s0: Tensor, d_outputs: Tensor) -> float:
     """Infinite where a kernel does not fit this GPU after all: it is then never taken."""
-    begin = _now(x)
+    begin = _now(s0)
     try:
         outputs, _ = run(cell, x, s0)
-        torch.autograd.grad(outputs, [x, *cell.parameters()], d_outputs)
+        torch.autograd.grad(outputs, wanted, d_outputs)
     except RuntimeError:
         return math.inf
-    return _now(x) - begin
+    return _now(s0) - begin
 
 
 def _now(like: Tensor) -> float:
@@ -90,7 +107,7 @@ def _now(like: Tensor) -> float:
 
 
 def _rounded(n: int) -> int:
-    return 1 << (n - 1).bit_length()
+    return 1 << (n - 1).bit_length() if n else 0
 
 
 def _machine(device: torch.device) -> str:

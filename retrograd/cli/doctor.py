@@ -79,11 +79,11 @@ def _kernels() -> dict[str, str]:
 def _timed(name: str, hidden: int) -> dict[str, Any]:
     """A forward and backward pass on each backend that is quick."""
     from retrograd.bptt.backends import quick
-    from retrograd.bptt.timings import seconds
+    from retrograd.bptt.timings import Pass, seconds
     from retrograd.cells import make_cell
 
     cell = make_cell(name, hidden, hidden)
-    taken = seconds(cell, quick(cell), *SHAPE)
+    taken = seconds(cell, quick(cell), Pass(*SHAPE))
     return {
         "layer": repr(cell),
         "shape": "{} x {}".format(*SHAPE),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from retrograd import config, runs
 from retrograd.bptt import Stack, choose
 from retrograd.bptt.bidirectional import Bidirectional
+from retrograd.bptt.timings import Pass
 from retrograd.cells import Cell, make_cell, to_state_dict
 from retrograd.errors import ConfigError, RunError, UsageError
 from retrograd.init import initialise_
@@ -65,9 +66,11 @@ def settle(model: Network, settings: config.Config, device: torch.device) -> Net
     """The model on its device, and each stack on the backend that is the fastest there, by name from now on."""
     model = model.to(device)
     t = settings.training
+    tokens = getattr(model, "embedding", None) if isinstance(model, Recurrent) else None
+    types = 0 if tokens is None else tokens.num_embeddings
     for module in model.modules():
         if isinstance(module, Stack):
-            module.backend = choose(module.layers[0], module.backend, (t.window, t.batch))
+            module.backend = choose(module.layers[0], module.backend, Pass(t.window, t.batch, types))
     return model
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrograd.bptt import Stack, State
+from retrograd.bptt.embedded import Embedded, Read
 from retrograd.errors import ConfigError
 
 
@@ -65,12 +66,15 @@ class Recurrent(nn.Module):
             self.softmax.weight = self.embedding.weight
 
     def forward(self, inputs: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
-        h, state = self.read(inputs, state, starts)
+        h, state = self._above(inputs if self.embedding is None else self.embedding(inputs), state, starts)
         return self.softmax(h), state
 
     def read(self, inputs: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
-        """What the softmax reads, (T, B, H), and the last state."""
-        x = inputs if self.embedding is None else self.embedding(inputs)
+        """What the softmax reads, (T, B, H), and the last state; for training, where only the loss is asked for."""
+        x = inputs if self.embedding is None else Embedded(self.embedding.weight, inputs)
+        return self._above(x, state, starts)
+
+    def _above(self, x: Read, state: State | None, starts: Tensor | None) -> tuple[Tensor, State]:
         h, state = self.stack(x, state, starts)
         return F.dropout(h, self.dropout, self.training), state
 

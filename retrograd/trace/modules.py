@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from retrograd.bptt.embedded import Read, numbers
 from retrograd.bptt.stack import Stack
 from retrograd.errors import NotMeasured
 from retrograd.trace.passage import Noise, Passage
@@ -29,9 +30,9 @@ def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
         return x.flip(0) if stack.reverse else x
 
     def forward(
-        x: Tensor, state: Sequence[Tensor] | None = None, starts: Tensor | None = None
+        read: Read, state: Sequence[Tensor] | None = None, starts: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        precise = passage.dtype
+        x, precise = numbers(read), passage.dtype
 
         def arranged(states: Sequence[Tensor]) -> list[Tensor]:
             return [s.to(precise) for s in states]

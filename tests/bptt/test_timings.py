@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from retrograd.bptt import timings
+from retrograd.bptt.timings import Pass
 from retrograd.cells import GRU
 
-LARGE = 64, 256  # steps and batch that are worth measuring for a layer of 16
+LARGE = Pass(64, 256)  # steps and batch that are worth measuring for a layer of 16
 
 
 class Candidate:
@@ -38,46 +39,48 @@ def remembered(tmp_path, monkeypatch):
 
 def test_the_faster_one_is_taken_in_whatever_order_they_come():
     cell, quick, slow = GRU(8, 16), Candidate(), Candidate(0.1)
-    assert timings.fastest(cell, {"slow": slow, "quick": quick}, *LARGE) == "quick"
+    assert timings.fastest(cell, {"slow": slow, "quick": quick}, LARGE) == "quick"
     timings._known.clear()
-    assert timings.fastest(GRU(8, 17), {"quick": quick, "slow": slow}, *LARGE) == "quick"
+    assert timings.fastest(GRU(8, 17), {"quick": quick, "slow": slow}, LARGE) == "quick"
 
 
 def test_what_takes_no_time_is_not_measured():
     first, second = Candidate(1.0), Candidate()
-    assert timings.fastest(GRU(8, 16), {"first": first, "second": second}, 4, 4) == "first"
+    assert timings.fastest(GRU(8, 16), {"first": first, "second": second}, Pass(4, 4)) == "first"
     assert first.calls == second.calls == 0
 
 
 def test_a_shape_is_measured_once_and_by_the_next_process_not_at_all(remembered, monkeypatch):
     cell, candidates = GRU(8, 16), {"a": Candidate(), "b": Candidate(0.1)}
-    assert timings.fastest(cell, candidates, *LARGE) == "a"
+    assert timings.fastest(cell, candidates, LARGE) == "a"
     calls = candidates["a"].calls
-    assert timings.fastest(cell, candidates, LARGE[0] - 3, LARGE[1] - 5) == "a", "rounded up to the same powers of two"
+    assert timings.fastest(cell, candidates, Pass(LARGE.steps - 3, LARGE.batch - 5)) == "a", (
+        "rounded up to the same powers of two"
+    )
     monkeypatch.setattr(timings, "_known", {})
-    assert timings.fastest(cell, candidates, *LARGE) == "a"
+    assert timings.fastest(cell, candidates, LARGE) == "a"
     assert candidates["a"].calls == calls
     [(name, seconds)] = json.loads(remembered.read_text()).items()
     assert "GRU(8, 16)" in name
     assert set(seconds) == {"a", "b"}
-    assert timings.fastest(cell, candidates, 4 * LARGE[0], LARGE[1]) == "a"
+    assert timings.fastest(cell, candidates, Pass(4 * LARGE.steps, LARGE.batch)) == "a"
     assert candidates["a"].calls > calls, "another shape is another measurement"
 
 
 def test_what_is_remembered_is_believed(remembered):
     cell, candidates = GRU(8, 16), {"a": Candidate(), "b": Candidate(0.1)}
-    timings.fastest(cell, candidates, *LARGE)
+    timings.fastest(cell, candidates, LARGE)
     [name] = json.loads(remembered.read_text())
     remembered.write_text(json.dumps({name: {"a": 2.0, "b": 1.0}}))
     timings._known.clear()
-    assert timings.fastest(cell, candidates, *LARGE) == "b"
+    assert timings.fastest(cell, candidates, LARGE) == "b"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"x": 3}', '{"x": {"a": "soon"}}'])
 def test_a_memory_that_cannot_be_read_is_measured_anew(remembered, content):
     remembered.parent.mkdir()
     remembered.write_text(content)
-    assert timings.fastest(GRU(8, 16), {"a": Candidate(), "b": Candidate(0.1)}, *LARGE) == "a"
+    assert timings.fastest(GRU(8, 16), {"a": Candidate(), "b": Candidate(0.1)}, LARGE) == "a"
     assert len(json.loads(remembered.read_text())) == 1
 
 
@@ -86,19 +89,19 @@ def test_where_nothing_can_be_written_it_is_measured_once_in_the_process(tmp_pat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     candidates = {"a": Candidate(), "b": Candidate(0.1)}
     for _ in range(2):
-        assert timings.fastest(GRU(8, 16), candidates, *LARGE) == "a"
+        assert timings.fastest(GRU(8, 16), candidates, LARGE) == "a"
     assert candidates["a"].calls == timings.ROUNDS
 
 
 def test_a_kernel_that_does_not_fit_after_all_is_never_taken():
     candidates = {"broken": Candidate(fails=True), "slow": Candidate(0.1)}
-    assert timings.fastest(GRU(8, 16), candidates, *LARGE) == "slow"
+    assert timings.fastest(GRU(8, 16), candidates, LARGE) == "slow"
 
 
 def test_measuring_draws_nothing_and_leaves_the_layer_alone():
     cell = GRU(8, 16)
     before, state = [p.clone() for p in cell.parameters()], torch.get_rng_state()
     with torch.no_grad():
-        timings.fastest(cell, {"a": Candidate(), "b": Candidate()}, *LARGE)
+        timings.fastest(cell, {"a": Candidate(), "b": Candidate()}, LARGE)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(p, old) and p.grad is None for p, old in zip(cell.parameters(), before, strict=True))

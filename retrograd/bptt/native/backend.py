@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from retrograd.bptt.embedded import Embedded, Read, numbers
 from retrograd.bptt.native import compiled
 from retrograd.bptt.native.library import missing
 from retrograd.bptt.native.operation import ADDITIVE, ELMAN, GRU, LSTM, Kind, Rows, Sequence, Weights, full
@@ -15,19 +16,29 @@ ACTIVATIONS = ("tanh", "relu", "sigmoid", "identity")  # as in source/vectors.h
 KINDS: dict[type[Cell], int] = {Elman: ELMAN, GRUCell: GRU, LSTMCell: LSTM, Additive: ADDITIVE}
 
 
-def native(cell: Cell, x: Tensor, s0: Tensor) -> tuple[Tensor, Tensor]:
+def native(cell: Cell, x: Read, s0: Tensor) -> tuple[Tensor, Tensor]:
     """(outputs (T, B, H), last state (B, S)), differentiable once."""
     check_shapes(cell, x, s0)
     steps, batch, _ = x.shape
     if torch.compiler.is_compiling():
-        h, last, *_ = compiled.sequence(x.flatten(0, 1), s0, *_weights(cell), steps, *kind_of(cell))
+        h, last, *_ = compiled.sequence(numbers(x).flatten(0, 1), s0, *_weights(cell), steps, *kind_of(cell))
+    elif isinstance(x, Embedded) and x.repeats:
+        h, last = native_rows(cell, x.table, s0, full(steps, batch)._replace(tokens=_tokens(x)))
     else:
-        h, last = native_rows(cell, x.flatten(0, 1), s0, full(steps, batch))
+        h, last = native_rows(cell, numbers(x).flatten(0, 1), s0, full(steps, batch))
     return h.unflatten(0, (steps, batch)), last
 
 
+def _tokens(x: Embedded) -> Tensor:
+    """(N). Raises IndexError for one that the table has not."""
+    lowest, highest = x.tokens.aminmax()
+    if lowest < 0 or highest >= len(x.table):
+        raise IndexError(f"Tokens must be from 0 to {len(x.table) - 1}, got {int(lowest)} to {int(highest)}.")
+    return x.tokens.flatten().long()
+
+
 def native_rows(cell: Cell, x: Tensor, s0: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """(h (N, H), last state (B, S)) of rows (N, X) that lie packed, the longest sequence first."""
+    """(h (N, H), last state (B, S)) of rows x (N, X) that lie packed, the longest sequence first."""
     found: tuple[Tensor, Tensor] = Sequence.apply(kind_of(cell), rows, x, s0, *_weights(cell))  # type: ignore[no-untyped-call]
     return found
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 NAME = "libretrograd_kernels"
-VERSION = 2  # of the fields below and the functions, as in source/library.cpp
+VERSION = 3  # of the fields below and the functions, as in source/library.cpp
 ELSEWHERE = "RETROGRAD_KERNELS"  # an environment variable: the library to load instead, or "off"
 
 _integer, _address = ctypes.c_int64, ctypes.c_void_p
@@ -28,7 +28,8 @@ class Task(ctypes.Structure):
 
     _fields_ = (
         *((name, _integer) for name in ("cell", "activation", "wide", "threads", "steps", "batch", "hidden")),
-        *((name, _address) for name in ("rows", "begin", "weight", "bias", "first", "kept", "h", "c", "last")),
+        *((name, _address) for name in ("rows", "begin", "weight", "bias", "first", "kept", "table", "tokens")),
+        *((name, _address) for name in ("h", "c", "last")),
         *((name, _address) for name in ("d_h", "d_last", "d", "d_first", "d_states")),
     )
 

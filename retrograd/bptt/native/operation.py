@@ -5,7 +5,10 @@
     d = [dL/dp, dL/da]      of every step by the kernels, and dL/ds[0]
     dL/dW = d^T [x, h]      one product each over all time steps
 
-Axes: N rows of all steps together, X input, H hidden, S state. Rows are packed as in a PackedSequence.
+Where x are vectors of tokens, p is taken of each type alone, and a step reads the row of its token; back, the d of each
+type's steps are summed before they meet x and W_ih.
+
+Axes: N rows of all steps together, V types, X input, H hidden, S state. Rows are packed as in a PackedSequence.
 """
 
 from functools import lru_cache
@@ -30,6 +33,7 @@ class Rows(NamedTuple):
     batch: int  # B: sequences, those without a step too
     total: int  # N
     past: Tensor | None  # (N - counts[0]): the row from which each row of step 1 on goes on; None where all have T
+    tokens: Tensor | None = None  # (N): the row of x that each row reads; None where it is its own
 
 
 class Weights(NamedTuple):
@@ -47,7 +51,7 @@ class Kind(NamedTuple):
 class Inputs(NamedTuple):
     kind: Kind
     rows: Rows
-    x: Tensor  # (N, X)
+    x: Tensor  # (N, X), or (V, X) of tokens
     first: Tensor  # (B, S)
     weights: Weights
 
@@ -83,11 +87,15 @@ def forward(inputs: Inputs) -> Run:
     kind, rows, x, first, weights = inputs
     x, first = x.contiguous(), first.contiguous()
     H = len(weights.ih) // GATES[kind.cell]
-    kept = _projected(kind, x, weights, H)
+    p = _projected(kind, x, weights, H)
+    kept = p if rows.tokens is None else x.new_empty(rows.total, p.shape[1])
     h = kept if kind.cell == ELMAN else x.new_empty(rows.total, H)
     c = x.new_empty(rows.total if kind.cell == LSTM else 0, H)
     run = Run(h, torch.empty_like(first), x.new_empty(0) if kind.cell == ELMAN else kept, c)
-    loaded().run(_task(inputs, first, run), back=False)
+    task = _task(inputs, first, run)
+    if rows.tokens is not None:
+        task.table, task.tokens = address(p), address(rows.tokens)
+    loaded().run(task, back=False)
     return run
 
 
@@ -120,12 +128,14 @@ def backward(inputs: Inputs, run: Run, d_h: Tensor | None, d_last: Tensor | None
     kind, rows, x, first, weights = inputs
     d, d_first = at_gates(inputs, run, d_h, d_last)
     x, H = x.contiguous(), run.h.shape[1]
+    d_hh = None if weights.hh is None else _recurrent(d if kind.cell != GRU else d[:, H:], run.h, first[:, :H], rows)
+    if rows.tokens is not None:
+        d = d.new_zeros(len(x), d.shape[1]).index_add_(0, rows.tokens, d)
     d_x, d_ih = None, torch.empty_like(weights.ih)
     for part, gates in _parts(kind, d, H):
         torch.mm(part.T, x, out=d_ih[gates])
         if needs_x:
             d_x = part @ weights.ih[gates] if d_x is None else d_x.addmm_(part, weights.ih[gates])
-    d_hh = None if weights.hh is None else _recurrent(d if kind.cell != GRU else d[:, H:], run.h, first[:, :H], rows)
     if weights.bias_ih is None:
         return Gradients(d_x, d_first, d_ih, d_hh, None, None)
     sums = d.sum(0)
@@ -181,6 +191,8 @@ def _task(inputs: Inputs, first: Tensor, run: Run) -> Task:
         address(bias),
         first.data_ptr(),
         run.h.data_ptr() if kind.cell == ELMAN else run.kept.data_ptr(),
+        None,
+        None,
         run.h.data_ptr(),
         run.c.data_ptr(),
         run.last.data_ptr(),

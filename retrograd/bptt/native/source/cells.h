@@ -16,7 +16,8 @@ namespace {
 
 template <class R>
 struct Step {  // of one row
-  R* kept;          // (kept * H)
+  const R* p;       // (kept * H) the input's share
+  R* kept;          // (kept * H) may be the same
   R* h;             // (H) what comes of the step
   R* c;             // (H)
   const R* h_past;  // (H) what it began with
@@ -56,7 +57,7 @@ struct Elman {
 
   static void forward(const Step<R>& s, R* z, const R*, int64_t from) {
     each_vector<R>(from, s.H, [&](int64_t v, int64_t j, int n) {
-      store<R>(s.h + j, activate<R, f>(load<R>(s.kept + j, n) + load<R>(z + v)), n);
+      store<R>(s.h + j, activate<R, f>(load<R>(s.p + j, n) + load<R>(z + v)), n);
     });
   }
 
@@ -65,11 +66,13 @@ struct Elman {
   }
 };
 
-// The activation of one gate: z <- f(p + z), kept where p was.
+// The activation of one gate: z <- f(p + z), which is kept.
 template <class R, int f>
-inline void gate(R* kept, R* z, int64_t from, int64_t H) {
-  each_vector<R>(from, H, [&](int64_t v, int64_t j, int n) {
-    const Vector<R> y = activate<R, f>(load<R>(kept + j, n) + load<R>(z + v));
+inline void gate(const Step<R>& s, int64_t block, R* z, int64_t from) {
+  const R* p = s.p + block * s.H;
+  R* kept = s.kept + block * s.H;
+  each_vector<R>(from, s.H, [&](int64_t v, int64_t j, int n) {
+    const Vector<R> y = activate<R, f>(load<R>(p + j, n) + load<R>(z + v));
     store<R>(kept + j, y, n);
     store<R>(z + v, y);
   });
@@ -82,12 +85,12 @@ struct GRU {
 
   static void forward(const Step<R>& s, R* z, const R* bias, int64_t from) {
     const int64_t H = s.H;
-    gate<R, SIGMOID>(s.kept + H, z, from, H);
-    gate<R, SIGMOID>(s.kept + 2 * H, z + wide<R>, from, H);
+    gate<R, SIGMOID>(s, 1, z, from);
+    gate<R, SIGMOID>(s, 2, z + wide<R>, from);
     each_vector<R>(from, H, [&](int64_t v, int64_t j, int n) {
       Vector<R> a = load<R>(z + 2 * wide<R> + v);
       if (bias) a += load<R>(bias + 2 * H + j, n);
-      const Vector<R> y = tanh<R>(load<R>(s.kept + j, n) + load<R>(z + v) * a);
+      const Vector<R> y = tanh<R>(load<R>(s.p + j, n) + load<R>(z + v) * a);
       store<R>(s.kept + j, y, n);
       store<R>(s.kept + 3 * H + j, a, n);
       store<R>(s.h + j, y + load<R>(z + wide<R> + v) * (load<R>(s.h_past + j, n) - y), n);
@@ -113,12 +116,11 @@ struct LSTM {
   static constexpr bool memory = true, direct = true;
 
   static void forward(const Step<R>& s, R* z, const R*, int64_t from) {
-    const int64_t H = s.H;
-    gate<R, SIGMOID>(s.kept, z, from, H);
-    gate<R, SIGMOID>(s.kept + H, z + wide<R>, from, H);
-    gate<R, TANH>(s.kept + 2 * H, z + 2 * wide<R>, from, H);
-    gate<R, SIGMOID>(s.kept + 3 * H, z + 3 * wide<R>, from, H);
-    each_vector<R>(from, H, [&](int64_t v, int64_t j, int n) {
+    gate<R, SIGMOID>(s, 0, z, from);
+    gate<R, SIGMOID>(s, 1, z + wide<R>, from);
+    gate<R, TANH>(s, 2, z + 2 * wide<R>, from);
+    gate<R, SIGMOID>(s, 3, z + 3 * wide<R>, from);
+    each_vector<R>(from, s.H, [&](int64_t v, int64_t j, int n) {
       const Vector<R> i = load<R>(z + v), f = load<R>(z + wide<R> + v), g = load<R>(z + 2 * wide<R> + v);
       const Vector<R> c = f * load<R>(s.c_past + j, n) + i * g;
       store<R>(s.c + j, c, n);

@@ -68,7 +68,7 @@ bool flush(bool on) {
 extern "C" {
 
 // Which fields and functions this library has; Python refuses one that was built from other sources than its own.
-int retrograd_version() { return 2; }
+int retrograd_version() { return 3; }
 
 // The name of the i-th instruction set that this processor has, the best first; null behind the last.
 const char* retrograd_set(int i) {

@@ -11,16 +11,21 @@
 namespace retrograd {
 namespace {
 
+// `tallest` rows pass over one panel at once; `low` or fewer over two, which takes fewer loads for each product but passes
+// over the panels more often.
 #if VECTOR_BYTES == 64  // 32 registers
-constexpr int tallest = 12;
+constexpr int tallest = 12, low = 6;
 #elif VECTOR_BYTES == 32  // 16 registers
-constexpr int tallest = 6;
+constexpr int tallest = 6, low = 3;
 #else
-constexpr int tallest = 4;
+constexpr int tallest = 4, low = 0;
 #endif
 
 template <class R>
 constexpr int wide = 2 * lanes<R>;
+
+template <class R>
+constexpr int line = 64 / sizeof(R);  // of the caches
 
 inline int64_t up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
@@ -33,7 +38,7 @@ inline void tile(const R* a, int64_t stride, const R* panel, int64_t K, R* out, 
   for (int r = 0; r < ROWS; ++r) row[r] = a + r * stride;
   for (int64_t k = 0; k < K; ++k) {
     Vector<R> w[2 * PANELS];
-    __builtin_prefetch(panel + (k + 24) * wide<R>);
+    for (int j = 0; j < wide<R>; j += line<R>) __builtin_prefetch(panel + (k + 24) * wide<R> + j);
     for (int p = 0; p < PANELS; ++p) {
       w[2 * p] = load<R>(panel + (p * K + k) * wide<R>);
       w[2 * p + 1] = load<R>(panel + (p * K + k) * wide<R> + lanes<R>);
@@ -64,7 +69,7 @@ inline void some_rows(int rows, const R* a, int64_t stride, const R* panel, int6
   if constexpr (ROWS > 1) {
     if (rows < ROWS) return some_rows<R, ROWS - 1>(rows, a, stride, panel, K, panels, out, out_stride);
   }
-  constexpr int many = ROWS == 1 ? (VECTOR_BYTES >= 32 ? 4 : 2) : ROWS <= tallest / 2 && VECTOR_BYTES >= 32 ? 2 : 1;
+  constexpr int many = ROWS == 1 ? (VECTOR_BYTES >= 32 ? 4 : 2) : ROWS <= low ? 2 : 1;
   tiles<R, ROWS, many>(a, stride, panel, K, panels, out, out_stride);
 }
 

@@ -21,7 +21,13 @@ namespace retrograd {
 namespace {
 
 constexpr int64_t units_at_once = 4;           // panels of units that few rows pass over together
-constexpr int64_t second_level = 400 * 1024;   // bytes of weights that a core keeps near
+#if VECTOR_BYTES == 64  // processors with AVX-512 have second-level caches of 1 to 2 MB
+constexpr int64_t second_level = 1024 * 1024;  // bytes of weights that a core keeps near
+constexpr int near_height = low;               // rows at once over weights that are near
+#else
+constexpr int64_t second_level = 400 * 1024;
+constexpr int near_height = tallest;
+#endif
 constexpr double meeting = 1e5;                // what a meeting costs, in bytes of weights passed over
 
 struct Free {
@@ -79,7 +85,7 @@ struct Work {
   bool ready() const { return panels && sums && direct && meetings; }
 };
 
-// One thread's part: rows first, first + apart, ... and some panels of units.
+// One thread's part: rows first, first + apart, ... before `end`, and some panels of units.
 template <class R, class Cell>
 class Part {
  public:
@@ -92,8 +98,13 @@ class Part {
     w.everyone.wait(count);
     const Grid grid(count, t.batch, w.units, w.gates * w.K * wide<R> * sizeof(R));
     const int column = thread % grid.by_units;
-    first = thread / grid.by_units, apart = grid.by_rows, partners = grid.by_units;
+    group = thread / grid.by_units, partners = grid.by_units;
+    first = group, apart = grid.by_rows, end = t.batch;
+    if (t.steps && t.rows[t.steps - 1] == t.batch)  // nothing to balance: rows side by side, for the processor's foresight
+      first = group * t.batch / grid.by_rows, apart = 1, end = (group + 1) * t.batch / grid.by_rows;
     first_unit = column * w.units / partners, last_unit = (column + 1) * w.units / partners;
+    const int64_t own_bytes = (last_unit - first_unit) * w.gates * w.K * wide<R> * sizeof(R);
+    height = own_bytes > second_level ? tallest : near_height;
   }
 
   void forward() {
@@ -103,16 +114,17 @@ class Part {
       const R* past = step ? at(t.h, before, H) : at(t.first, 0, S);
       const R* c_past = step ? at(t.c, before, H) : at(t.first, 0, S) + H;
       const int64_t rows = count(t.rows[step]);
-      const auto soon = [&](int64_t row, int64_t j) __attribute__((always_inline)) {
+      const auto soon = [&](int64_t row, int64_t j, int64_t n) __attribute__((always_inline)) {
         const int64_t k = begin + row;
-        ask(t.kept, k * Cell::kept * H + j, Cell::kept, true);
-        ask(t.h, k * H + j, 1, true);
-        if (Cell::memory) ask(t.c, k * H + j, 1, true), ask(c_past, row * past_wide + j, 1, false);
+        ask(t.kept, k * Cell::kept * H + j, Cell::kept, n, true);
+        ask(t.h, k * H + j, 1, n, true);
+        if (Cell::memory) ask(t.c, k * H + j, 1, n, true), ask(c_past, row * past_wide + j, 1, n, false);
       };
       over(rows, rows, past + first * past_wide, apart * past_wide, soon, [&](int64_t row, R* z, int64_t from) {
         const int64_t k = begin + row;
-        const Step<R> s{at(t.kept, k, Cell::kept * H), at(t.h, k, H), at(t.c, k, H), past + row * past_wide,
-                        c_past + row * past_wide, H};
+        R* kept = at(t.kept, k, Cell::kept * H);
+        const R* p = t.tokens ? at(t.table, t.tokens[k], Cell::kept * H) : kept;
+        const Step<R> s{p, kept, at(t.h, k, H), at(t.c, k, H), past + row * past_wide, c_past + row * past_wide, H};
         Cell::forward(s, z, static_cast<const R*>(t.bias), from);
         if (row >= going_on) keep_last(s, row, from);
       });
@@ -130,14 +142,14 @@ class Part {
       const R* c_past = step > 0 ? at(t.c, before, H) : at(t.first, 0, S) + H;
       const R* later = going_on ? at(t.d, t.begin[step + 1] + first, D * H) + Cell::recurrent * H : nullptr;
       const int64_t rows = count(step >= 0 ? t.rows[step] : going_on);
-      const auto soon = [&](int64_t row, int64_t j) __attribute__((always_inline)) {
+      const auto soon = [&](int64_t row, int64_t j, int64_t n) __attribute__((always_inline)) {
         if (step < 0) return;
         const int64_t k = begin + row;
-        ask(t.kept, k * D * H + j, D, false);
-        ask(t.d, k * D * H + j, D, true);
-        if (t.d_h) ask(t.d_h, k * H + j, 1, false);
-        if (Cell::memory) ask(t.c, k * H + j, 1, false), ask(c_past, row * past_wide + j, 1, false);
-        if (D > 1 && !Cell::memory) ask(past, row * past_wide + j, 1, false);
+        ask(t.kept, k * D * H + j, D, n, false);
+        ask(t.d, k * D * H + j, D, n, true);
+        if (t.d_h) ask(t.d_h, k * H + j, 1, n, false);
+        if (Cell::memory) ask(t.c, k * H + j, 1, n, false), ask(c_past, row * past_wide + j, 1, n, false);
+        if (D > 1 && !Cell::memory) ask(past, row * past_wide + j, 1, n, false);
       };
       over(rows, count(going_on), later, apart * D * H, soon, [&](int64_t row, R* z, int64_t from) {
         R* direct = w.direct.get() + row * H;
@@ -168,24 +180,27 @@ class Part {
   const RetrogradTask t;  // a copy, so that no store into an array can change it
   const int64_t H, S;
   R* sums;
-  int64_t first, apart, first_unit, last_unit;
-  int partners;
+  int64_t first, apart, end, first_unit, last_unit, height;
+  int group, partners;
 
   static const R* at(const void* of, int64_t row, int64_t size) { return static_cast<const R*>(of) + row * size; }
   static R* at(void* of, int64_t row, int64_t size) { return static_cast<R*>(of) + row * size; }
 
   // Of the first so many rows those that are this thread's own.
-  int64_t count(int64_t rows) const { return std::max<int64_t>(0, up(rows - first, apart)); }
+  int64_t count(int64_t rows) const { return std::max<int64_t>(0, up(std::min(rows, end) - first, apart)); }
 
-  void meet() { w.meetings[first].wait(partners); }
+  void meet() { w.meetings[group].wait(partners); }
 
-  // Has the memory bring a line of each of `blocks` blocks, H apart, while products are under way: the rows of a step
+  // Has the memory bring n numbers of each of `blocks` blocks, H apart, while products are under way: the rows of a step
   // lie too far apart for the processor to see them coming. (Inlined, for GCC drops calls that do nothing else.)
-  __attribute__((always_inline)) void ask(const void* from, int64_t offset, int64_t blocks, bool to_write) const {
+  __attribute__((always_inline)) void ask(const void* from, int64_t offset, int64_t blocks, int64_t n,
+                                          bool to_write) const {
     for (int64_t i = 0; i < blocks; ++i) {
-      const R* line = static_cast<const R*>(from) + offset + i * H;
-      if (to_write) __builtin_prefetch(line, 1);
-      else __builtin_prefetch(line, 0);
+      for (int64_t j = 0; j < n; j += line<R>) {
+        const R* one = static_cast<const R*>(from) + offset + i * H + j;
+        if (to_write) __builtin_prefetch(one, 1);
+        else __builtin_prefetch(one, 0);
+      }
     }
   }
 
@@ -193,14 +208,15 @@ class Part {
   // hands what comes of each row and panel of units to `use`, together with the first of those units.
   template <class Soon, class Use>
   void over(int64_t rows, int64_t multiplied, const R* a, int64_t stride, Soon soon, Use use) {
-    const int64_t together = rows < tallest ? units_at_once : 1, gates = w.gates, K = w.K, sums_wide = w.sums_wide;
-    const int64_t tiles = up(rows, tallest);  // of nearly one height
+    const int64_t gates = w.gates, K = w.K, sums_wide = w.sums_wide;
+    const int64_t tiles = up(rows, height);  // of nearly one height
+    const int64_t together = rows < height ? units_at_once : height == low && gates % 2 ? 2 : 1;
     for (int64_t u = first_unit; u < last_unit; u += together) {
       const int64_t some = std::min(together, last_unit - u);
       const R* panel = w.panels.get() + u * gates * K * wide<R>;
       for (int64_t tile = 0, top = 0; tile < tiles; ++tile) {
         const int64_t bottom = (tile + 1) * rows / tiles;
-        for (int64_t r = top; r < bottom; ++r) soon(first + r * apart, u * wide<R>);
+        for (int64_t r = top; r < bottom; ++r) soon(first + r * apart, u * wide<R>, some * wide<R>);
         if (top < multiplied)
           product(std::min(bottom, multiplied) - top, a + top * stride, stride, panel, K, some * gates, sums, sums_wide);
         for (int64_t r = top; r < bottom; ++r)
@@ -239,7 +255,7 @@ class Part {
 
   // Sequences without a step: what stands at their end is what stands at their beginning.
   void each_beyond(const void* from, void* to) const {
-    for (int64_t row = first; row < t.batch; row += apart) {
+    for (int64_t row = first; row < end; row += apart) {
       if (t.steps && row < t.rows[0]) continue;
       for (int64_t j = 0; j < S; ++j) at(to, row, S)[j] = from ? at(from, row, S)[j] : R(0);
     }
@@ -262,7 +278,9 @@ struct Additive {
     Vector<R> h = load<R>(static_cast<const R*>(t.first) + row * t.hidden + j, n);
     for (int64_t step = 0; step < t.steps && row < t.rows[step]; ++step) {
       const int64_t k = (t.begin[step] + row) * t.hidden + j;
-      const Vector<R> y = activate<R, f>(load<R>(static_cast<const R*>(t.kept) + k, n));
+      const R* p = t.tokens ? static_cast<const R*>(t.table) + t.tokens[t.begin[step] + row] * t.hidden + j
+                            : static_cast<const R*>(t.kept) + k;
+      const Vector<R> y = activate<R, f>(load<R>(p, n));
       store<R>(static_cast<R*>(t.kept) + k, y, n);
       h += y;
       store<R>(static_cast<R*>(t.h) + k, h, n);

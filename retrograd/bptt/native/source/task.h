@@ -18,6 +18,8 @@ extern "C" struct RetrogradTask {
   const void* bias;      // (G H) b_hh, read by the GRU alone; or null
   const void* first;     // (B, S)
   void* kept;            // (N, kept H): forward in the input's share, out what the cell keeps; Elman: the same as h
+  const void* table;     // (types, kept H) where the input's share of row k is table[tokens[k]]; or null
+  const int64_t* tokens; // (N); or null
   void* h;               // (N, H)
   void* c;               // (N, H) of an LSTM
   void* last;            // (B, S)
