@@ -9,13 +9,13 @@ from pathlib import Path
 
 import retrograd as rg
 from benchmarks import results
-from retrograd.bptt.denormals import flush_from_the_start
+from retrograd.experiments.own_process import begin_own_process
 
 
 def main() -> None:
     if len(sys.argv) < 2:
         sys.exit("Give a text file: python -m benchmarks.char_lm TEXT [MINUTES]")
-    flush_from_the_start()  # as the command line does
+    begin_own_process()  # as the command line does
     minutes = float(sys.argv[2]) if len(sys.argv) > 2 else 5.0
     settings = rg.make_config({"data": {"train": [sys.argv[1]]}, "training": {"minutes": minutes}})
     with tempfile.TemporaryDirectory() as folder:

@@ -2,14 +2,16 @@
 
     ratio = tokens per second through retrograd / tokens per second of the plain loop
 
-Both take turns of some steps in one process. Retrograd's turns include its logging and its measuring of the horizon.
-`python -m benchmarks.throughput` takes all cases, `python -m benchmarks.throughput words` those whose name begins so.
+Each runs in a process of its own, as it does for its user, and they take turns of some steps. Retrograd's turns include
+its logging and its measuring of the horizon. `python -m benchmarks.throughput` takes all cases, `python -m benchmarks.throughput words` those whose name begins so.
 """
 
+import multiprocessing as mp
 import sys
 import tempfile
 from collections.abc import Callable
 from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -19,6 +21,7 @@ import retrograd as rg
 from benchmarks import results
 from retrograd.config import Config, Model
 from retrograd.experiments.events import Planned
+from retrograd.experiments.own_process import begin_own_process
 from retrograd.experiments.training import training
 from retrograd.tasks import make_task
 
@@ -88,6 +91,27 @@ def plain_turn(settings: Config, task: object) -> Callable[[], None]:
     return turn
 
 
+def retrograd_turn(settings: Config, out: Path) -> Callable[[], None]:
+    """A function that trains `STEPS` more steps as `retrograd train` does."""
+    begin_own_process()
+    events = training(settings, out=out)
+    assert isinstance(next(events), Planned)
+
+    def turn() -> None:
+        for _ in range(STEPS):
+            next(events)
+
+    return turn
+
+
+def work(asked: Connection, who: str, settings: Config, out: Path) -> None:
+    """A process: a turn for each message that comes, until there is none."""
+    turn = retrograd_turn(settings, out) if who == "retrograd" else plain_turn(settings, make_task(settings))
+    while asked.recv():
+        turn()
+        asked.send(True)
+
+
 def compare(name: str, folder: Path) -> dict[str, object]:
     case = rg.make_config(CASES[name])
     path = folder / "text.txt"
@@ -95,16 +119,18 @@ def compare(name: str, folder: Path) -> dict[str, object]:
     values = {**CASES[name], "data": {**CASES[name].get("data", {}), "train": [str(path)]}}
     values["training"] = {**values["training"], **ALWAYS["training"]}
     settings = rg.make_config(values)
-    events = training(settings, out=folder / name.replace(" ", "-"))
-    planned = next(events)
-    assert isinstance(planned, Planned)
-    turns = {
-        "retrograd": lambda: [next(events) for _ in range(STEPS)],
-        "plain": plain_turn(settings, make_task(settings)),
-    }
+    turns, ends = {}, []
+    for who in ("retrograd", "plain"):
+        here, there = mp.get_context("spawn").Pipe()
+        mp.get_context("spawn").Process(
+            target=work, args=(there, who, settings, folder / name.replace(" ", "-"))
+        ).start()
+        turns[who] = lambda here=here: (here.send(True), here.recv())
+        ends.append(here)
     results.interleaved(turns, rounds=3)  # warm up
     seconds = results.interleaved(turns, rounds=ROUNDS)
-    events.close()
+    for end in ends:
+        end.send(False)
     tokens = STEPS * settings.training.batch * settings.training.window
     speed = {who: results.summary([tokens / s for s in times]) for who, times in seconds.items()}
     ratios = [p / r for p, r in zip(seconds["plain"], seconds["retrograd"], strict=True)]

@@ -8,8 +8,8 @@ import torch
 
 import retrograd as rg
 from retrograd import config
-from retrograd.bptt.denormals import flush_from_the_start
 from retrograd.experiments.events import Finished
+from retrograd.experiments.own_process import begin_own_process
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -21,7 +21,7 @@ def named(file: str, **changes: Any) -> config.Config:
 
 def row(settings: config.Config, out: Path) -> tuple[Finished, dict[str, Any]]:
     """The run, and what is written of it."""
-    flush_from_the_start()  # as the command line does
+    begin_own_process()  # as the command line does
     begin = time.perf_counter()
     done = rg.train(settings, out=out)
     minutes = (time.perf_counter() - begin) / 60

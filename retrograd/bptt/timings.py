@@ -1,9 +1,9 @@
 """Which backend is the fastest, measured on this machine and remembered.
 
-A layer's own shape, rounded up to powers of two in time, batch and types, is taken forward and back by each candidate in turn.
-What was found is kept in one small file for each user, `backends.json`, under names that tell the machine, torch, the
-kernels and the number of threads, so that the next process need not measure again. Where it cannot be written it is
-measured once in each process. Nothing is drawn at random, and the layer itself is not touched.
+A layer's own shape, rounded up to powers of two in time, batch and types, is taken forward and back by each candidate
+in turn. What was found is kept in one small file for each user, `backends.json`, under names that tell the machine,
+torch, the kernels and the number of threads, so that the next process need not measure again. Where it cannot be written
+it is measured once in each process. Nothing is drawn at random, and the layer itself is not touched.
 """
 
 import json
@@ -11,8 +11,10 @@ import math
 import os
 import platform
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -80,24 +82,24 @@ def _measured(cell: Cell, candidates: dict[str, Backend], shape: Pass) -> dict[s
     vectors = vectors.view(-1, cell.input_size).requires_grad_()
     tokens = torch.arange(steps * batch, device=like.device).view(steps, batch)
     x: Read = Embedded(vectors, tokens % types) if types else vectors.view(steps, batch, -1)
+    wanted = [vectors, *cell.parameters()]
     s0, d_outputs = cell.initial_state(batch), like.new_ones(steps, batch, cell.hidden_size)
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     with torch.enable_grad():
         for _ in range(ROUNDS):
             for name, run in candidates.items():
-                taken[name].append(_once(run, cell, x, [vectors, *cell.parameters()], s0, d_outputs))
+                taken[name].append(_once(partial(run, cell, x, s0), wanted, d_outputs))
     return {name: min(each[1:]) for name, each in taken.items()}
 
 
-def _once(run: Backend, cell: Cell, x: Read, wanted: list[Tensor], s0: Tensor, d_outputs: Tensor) -> float:
+def _once(forward: Callable[[], tuple[Tensor, Tensor]], wanted: list[Tensor], d_outputs: Tensor) -> float:
     """Infinite where a kernel does not fit this GPU after all: it is then never taken."""
-    begin = _now(s0)
+    begin = _now(d_outputs)
     try:
-        outputs, _ = run(cell, x, s0)
-        torch.autograd.grad(outputs, wanted, d_outputs)
+        torch.autograd.grad(forward()[0], wanted, d_outputs)
     except RuntimeError:
         return math.inf
-    return _now(s0) - begin
+    return _now(d_outputs) - begin
 
 
 def _now(like: Tensor) -> float:

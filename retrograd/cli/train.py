@@ -55,11 +55,11 @@ def train(
     if resume and (out or config):
         raise UsageError("--resume goes on in the run's own folder with its own config; leave --out and --config out.")
     settings = configs.make(values)
-    from retrograd.bptt.denormals import flush_from_the_start
     from retrograd.experiments.events import Finished
+    from retrograd.experiments.own_process import begin_own_process
     from retrograd.experiments.training import resuming, training
 
-    flush_from_the_start()
+    begin_own_process()
 
     pressed: list[int] = []
     way = partial(resuming, resume, changes=values) if resume else partial(training, settings, out=out)

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from retrograd.bptt import denormals
+from retrograd.experiments import own_process
 from tests.cli.damage import swapped
 
 FILES = {
@@ -31,5 +31,5 @@ def here(trained, text, tmp_path, monkeypatch):
     events = (stopped / "events.jsonl").read_text().splitlines(keepends=True)
     (stopped / "events.jsonl").write_text("".join(line for line in events if '"finished"' not in line))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(denormals, "flush_from_the_start", lambda: None)  # it is for a process of its own
+    monkeypatch.setattr(own_process, "begin_own_process", lambda: None)  # it is for a process of its own
     return tmp_path

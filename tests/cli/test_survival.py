@@ -70,7 +70,7 @@ def test_a_signal_when_all_is_done_changes_nothing(text, tmp_path, monkeypatch):
         return done
 
     monkeypatch.setattr(module, "_finished", late)
-    monkeypatch.setattr("retrograd.bptt.denormals.flush_from_the_start", lambda: None)
+    monkeypatch.setattr("retrograd.experiments.own_process.begin_own_process", lambda: None)
     arguments = ["--hidden", "16", "--window", "16", "--steps", "3", "--out", str(tmp_path / "run"), "--quiet"]
     monkeypatch.setattr("sys.argv", ["retrograd", "train", str(text), *arguments])
     with pytest.raises(SystemExit) as left:

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from retrograd import config, runs
-from retrograd.bptt.denormals import flush_from_the_start
 from retrograd.errors import RetrogradError
 from retrograd.experiments.comparing import context
 from retrograd.experiments.events import Event, Progress
+from retrograd.experiments.own_process import begin_own_process
 from retrograd.experiments.training import resuming, training
 from retrograd.runs import Run
 
@@ -158,7 +158,7 @@ def _last(events: Iterator[Event], leash: Leash, tell: Tell) -> str:
 
 
 def main() -> None:
-    flush_from_the_start()
+    begin_own_process()
     job = json.loads(sys.stdin.buffer.readline())
     leash = Leash(lambda: os.read(0, 1))
     for name in ("SIGTERM", "SIGHUP"):
