@@ -2,7 +2,8 @@
 
     times torch = torch.nn's seconds / ours           share = operations a second / those of a large matrix product
 
-All take turns in one process; medians. A step costs 2 G H (X + H) operations a row forward, twice that back (G gates).
+All take turns in one process, of several passes where these are short, for in a training one follows the other; medians
+of a pass. A step costs 2 G H (X + H) operations a row forward, twice that back (G gates).
 Packed: sequences of 200 to 20 steps; torch.nn takes the PackedSequence, once with what makes it and takes it apart
 again, once without. Denormals: an untrained layer, T = 500, whose loss is on the last step alone. JAX's lax.scan is
 compiled beforehand, with the input products outside the scan; without JAX (extra `bench`) it is left out.
@@ -12,6 +13,7 @@ compiled beforehand, with the input products outside the scan; without JAX (extr
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 
 import torch
@@ -29,6 +31,7 @@ MODULES = {"Elman": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
 GATES = {"Elman": 1, "GRU": 3, "LSTM": 4}
 BATCH, LONGEST, SHORTEST, HIDDEN = 32, 200, 20, 128  # packed
 SECONDS = 3.0  # of each row, about
+TURN = 0.03  # seconds that torch's turn lasts at least
 
 
 def product() -> Callable[[], object]:
@@ -104,8 +107,11 @@ def denormals(cell: str) -> dict[str, object]:
 
 def _compared(candidates: dict[str, Callable[[], object]], operations: int) -> dict[str, object]:
     warm = results.interleaved(candidates, rounds=2)
-    rounds = max(5, min(60, int(SECONDS / sum(each[1] for each in warm.values()))))
-    seconds = {name: results.summary(each) for name, each in results.interleaved(candidates, rounds=rounds).items()}
+    passes = max(1, round(TURN / warm["torch"][1]))
+    turns = {name: partial(_passes, run, passes if name != "product" else 1) for name, run in candidates.items()}
+    rounds = max(7, min(60, int(SECONDS / sum(each[1] for each in results.interleaved(turns, rounds=2).values()))))
+    taken = results.interleaved(turns, rounds=rounds)
+    seconds = {name: results.summary([s / turns[name].args[1] for s in each]) for name, each in taken.items()}
     large = 2 * 2048**3 / seconds.pop("product")["median"]
     middle = {name: each["median"] for name, each in seconds.items()}
     return {
@@ -113,6 +119,11 @@ def _compared(candidates: dict[str, Callable[[], object]], operations: int) -> d
         "share of a large product": {name: operations / s / large for name, s in middle.items()},
         "seconds": seconds,
     }
+
+
+def _passes(run: Callable[[], object], passes: int) -> None:
+    for _ in range(passes):
+        run()
 
 
 def main() -> None:

@@ -3,13 +3,15 @@
     ratio = tokens per second through retrograd / tokens per second of the plain loop
 
 Each runs in a process of its own, as it does for its user, and they take turns of some steps. Retrograd's turns include
-its logging and its measuring of the horizon. `python -m benchmarks.throughput` takes all cases, `python -m benchmarks.throughput words` those whose name begins so.
+its logging and its measuring of the horizon. `python -m benchmarks.throughput` takes all cases, `python -m
+benchmarks.throughput words` those whose name begins so.
 """
 
 import multiprocessing as mp
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -112,6 +114,11 @@ def work(asked: Connection, who: str, settings: Config, out: Path) -> None:
         asked.send(True)
 
 
+def _asked(of: Connection) -> None:
+    of.send(True)
+    of.recv()
+
+
 def compare(name: str, folder: Path) -> dict[str, object]:
     case = rg.make_config(CASES[name])
     path = folder / "text.txt"
@@ -119,13 +126,11 @@ def compare(name: str, folder: Path) -> dict[str, object]:
     values = {**CASES[name], "data": {**CASES[name].get("data", {}), "train": [str(path)]}}
     values["training"] = {**values["training"], **ALWAYS["training"]}
     settings = rg.make_config(values)
-    turns, ends = {}, []
+    turns, ends, spawn = {}, [], mp.get_context("spawn")
     for who in ("retrograd", "plain"):
-        here, there = mp.get_context("spawn").Pipe()
-        mp.get_context("spawn").Process(
-            target=work, args=(there, who, settings, folder / name.replace(" ", "-"))
-        ).start()
-        turns[who] = lambda here=here: (here.send(True), here.recv())
+        here, there = spawn.Pipe()
+        spawn.Process(target=work, args=(there, who, settings, folder / name.replace(" ", "-"))).start()
+        turns[who] = partial(_asked, here)
         ends.append(here)
     results.interleaved(turns, rounds=3)  # warm up
     seconds = results.interleaved(turns, rounds=ROUNDS)

@@ -56,7 +56,7 @@ ENTRIES: dict[str, Entry] = {
     "layer-norm LSTM": Entry(cells.layer_norm_lstm, Look({f"cells.{i}": itemgetter(1) for i in range(2)})),
     "minimal gated": Entry(cells.minimal_gated, Look({"rnn_cell": itemgetter(1)})),
     "residual IndRNN": Entry(cells.residual_indrnn, Look({f"cells.{i}": itself for i in range(3)})),
-    "zoneout": Entry(cells.zoneout, Look(given=("cell",))),
+    "zoneout": Entry(cells.zoneout, Look(given=("cell",)), tolerance=1e-5),
     "conv LSTM": Entry(cells.conv_lstm, Look({"cell": itself})),
     "actor": Entry(cells.actor, Look({"gru": itself})),
     # unusual

@@ -2,8 +2,8 @@
 
 A layer's own shape, rounded up to powers of two in time, batch and types, is taken forward and back by each candidate
 in turn. What was found is kept in one small file for each user, `backends.json`, under names that tell the machine,
-torch, the kernels and the number of threads, so that the next process need not measure again. Where it cannot be written
-it is measured once in each process. Nothing is drawn at random, and the layer itself is not touched.
+torch, the kernels and the number of threads, so that the next process need not measure again. Where it cannot be
+written it is measured once in each process. Nothing is drawn at random, and the layer itself is not touched.
 """
 
 import json

@@ -75,6 +75,14 @@ class Local(ABC):
         first = steps[0]
         return replace(first, **{name: torch.stack([getattr(it, name) for it in steps]) for name in first._of_steps})
 
+    @staticmethod
+    def joined(pieces: Sequence["Local"]) -> "Local":
+        """Several of one cell, each of many steps, end to end."""
+        first = pieces[0]
+        if len(pieces) == 1:
+            return first
+        return replace(first, **{name: torch.cat([getattr(it, name) for it in pieces]) for name in first._of_steps})
+
     @property
     def _of_steps(self) -> list[str]:
         """The fields that are another at each step."""

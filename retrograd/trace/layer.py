@@ -135,7 +135,7 @@ class LayerTrace:
         """
         if self.cell is None:
             raise NotMeasured(f"The equation of {self.name} ({self.kind}) is not known, so it has no gates to show.")
-        return Local.stacked([step for run in self.runs for step in run.steps.linearized])
+        return Local.joined([run.steps.linear for run in self.runs if run.steps.linear is not None])
 
     @cached_property
     def entering(self) -> Tensor:

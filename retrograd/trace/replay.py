@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
+from retrograd.bptt.native import Whole, whole
 from retrograd.cells import Cell, Local
 from retrograd.errors import NotMeasured
 from retrograd.numerics import all_finite
@@ -32,11 +33,7 @@ class Steps(ABC):
 
     starts: Tensor | None = None  # (T, B): where a new document begins, and the step sets out from zero
     live: Tensor | None = None  # (T, B): false where a sequence has already ended, and its state stays as it is
-
-    @property
-    def linearized(self) -> Sequence[Local]:
-        """Of each step, where the cell's equation is known."""
-        return ()
+    linear: Local | None = None  # all steps, with the leading axes (T, B), where the cell's equation is known
 
     @abstractmethod
     def back(self, t: int, delta: Tensor) -> Tensor:
@@ -91,29 +88,30 @@ class Run:
     others: Mapping[int, Tensor] = field(default_factory=dict)  # what a cell put out beside its state, live; by its id
 
 
-@dataclass(frozen=True, eq=False)
 class Tape(Steps):
-    """The linearised steps of a run, in the order in which they were taken."""
+    """The linearised steps of a run, by the native kernels where these know the cell and nothing interrupts it."""
 
-    cell: Cell
-    starts: Tensor | None = None
-    live: Tensor | None = None
-    steps: list[Local] = field(default_factory=list)
+    linear: Local
+
+    def __init__(self, cell: Cell, starts: Tensor | None = None, live: Tensor | None = None) -> None:
+        self.cell, self.starts, self.live = cell, starts, live
+        self._whole: Whole | None = None
 
     def forward(self, p: Tensor, s: Tensor) -> Tensor:
         """All states (T+1, B, S) from projections p (T, B, P) and the initial state s (B, S)."""
-        states = [s]
+        if self.starts is None and self.live is None and len(p):
+            self._whole = whole(self.cell, p, s)
+        if self._whole is not None:
+            self.linear = self.cell.linearize(p, self._whole.states[:-1])
+            return self._whole.states
+        states, steps = [s], []
         for t in range(len(p)):
             before = s if self.starts is None else torch.where(self.starts[t, :, None], 0.0, s)
-            step = self.cell.linearize(p[t], before)
-            s = step.state if self.live is None else torch.where(self.live[t, :, None], step.state, s)
-            self.steps.append(step)
+            steps.append(self.cell.linearize(p[t], before))
+            s = steps[-1].state if self.live is None else torch.where(self.live[t, :, None], steps[-1].state, s)
             states.append(s)
+        self.linear = Local.stacked(steps)
         return torch.stack(states)
-
-    @property
-    def linearized(self) -> Sequence[Local]:
-        return self.steps
 
     def back(self, t: int, delta: Tensor) -> Tensor:
         return self.pull(t, delta)[0]
@@ -124,7 +122,7 @@ class Tape(Steps):
         B' are the first sequences, or all. A sequence with a gradient of exactly zero keeps it, also where the step
         holds a NaN: 0 * NaN is NaN.
         """
-        step, count = self.steps[t], delta.shape[-2]
+        step, count = self.linear[t], delta.shape[-2]
         before, p, _ = (step if count == len(step.state) else step[:count]).pullback(delta)
         if not self.finite:
             some = delta.ne(0).any(-1, keepdim=True)
@@ -140,7 +138,7 @@ class Tape(Steps):
     def finite(self) -> bool:
         """Is every weight and every state a number?"""
         weights = (x for x in self.cell.parameters() if x is not None)
-        return all_finite(weights) and all_finite(step.state for step in self.steps)
+        return all_finite(weights) and all_finite([self.linear.state])
 
     def backward(self, total: Tensor, *, wanted: bool) -> Tensor | None:
         """Turn what enters at each state (A, T+1, B, S), in place, into the total gradient there.
@@ -152,10 +150,12 @@ class Tape(Steps):
         entering = total.ne(0).any(-1)  # (A, T+1, B)
         ends, order = _last(entering.any(2)).sort(stable=True)
         sequences = 1 + int(_last(entering.any(0).any(0)[None]))
+        if self._whole is not None and self.finite and sequences == total.shape[2]:
+            return self._whole_backward(self._whole, total, _last(entering.any(2)), wanted=wanted)
         late = torch.equal(order, torch.arange(len(order), device=order.device))
         delta = (total if late else total[order])[:, :, :sequences]
         at_p = None
-        for t in reversed(range(len(self.steps))):
+        for t in reversed(range(total.shape[1] - 1)):
             first = int(torch.searchsorted(ends, t + 1))  # the losses before it enter earlier
             if first == len(ends):
                 continue
@@ -163,10 +163,24 @@ class Tape(Steps):
             delta[first:, t] += before
             if wanted:
                 if at_p is None:
-                    at_p = p.new_zeros(len(total), len(self.steps), total.shape[2], p.shape[-1])
+                    at_p = p.new_zeros(len(total), total.shape[1] - 1, total.shape[2], p.shape[-1])
                 at_p[order[first:], t, :sequences] = p
         if not late:
             total[order, :, :sequences] = delta
+        return at_p
+
+    @staticmethod
+    def _whole_backward(whole: Whole, total: Tensor, ends: Tensor, *, wanted: bool) -> Tensor | None:
+        """The same, one loss after the other, each from the last state that it enters at (A) on."""
+        at_p = None
+        for a, end in enumerate(ends.tolist()):
+            if not end:
+                continue
+            total[a, : end + 1], p = whole.back(total[a, : end + 1])
+            if wanted:
+                if at_p is None:
+                    at_p = p.new_zeros(len(total), whole.steps, *p.shape[1:])
+                at_p[a, :end] = p
         return at_p
 
 

@@ -21,7 +21,7 @@ def native(cell: Cell, x: Read, s0: Tensor) -> tuple[Tensor, Tensor]:
     check_shapes(cell, x, s0)
     steps, batch, _ = x.shape
     if torch.compiler.is_compiling():
-        h, last, *_ = compiled.sequence(numbers(x).flatten(0, 1), s0, *_weights(cell), steps, *kind_of(cell))
+        h, last, *_ = compiled.sequence(numbers(x).flatten(0, 1), s0, *weights_of(cell), steps, *kind_of(cell))
     elif isinstance(x, Embedded) and x.repeats:
         h, last = native_rows(cell, x.table, s0, full(steps, batch)._replace(tokens=_tokens(x)))
     else:
@@ -39,7 +39,7 @@ def _tokens(x: Embedded) -> Tensor:
 
 def native_rows(cell: Cell, x: Tensor, s0: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """(h (N, H), last state (B, S)) of rows x (N, X) that lie packed, the longest sequence first."""
-    found: tuple[Tensor, Tensor] = Sequence.apply(kind_of(cell), rows, x, s0, *_weights(cell))  # type: ignore[no-untyped-call]
+    found: tuple[Tensor, Tensor] = Sequence.apply(kind_of(cell), rows, x, s0, *weights_of(cell))  # type: ignore[no-untyped-call]
     return found
 
 
@@ -60,5 +60,5 @@ def kind_of(cell: Cell) -> Kind:
     return Kind(KINDS[type(cell)], activation)
 
 
-def _weights(cell: Cell) -> Weights:
+def weights_of(cell: Cell) -> Weights:
     return Weights(cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)

@@ -84,14 +84,20 @@ def shrinking(counts: Tensor, batch: int) -> Rows:
 
 def forward(inputs: Inputs) -> Run:
     """All states."""
-    kind, rows, x, first, weights = inputs
+    kind, _, x, first, weights = inputs
     x, first = x.contiguous(), first.contiguous()
     H = len(weights.ih) // GATES[kind.cell]
-    p = _projected(kind, x, weights, H)
-    kept = p if rows.tokens is None else x.new_empty(rows.total, p.shape[1])
-    h = kept if kind.cell == ELMAN else x.new_empty(rows.total, H)
-    c = x.new_empty(rows.total if kind.cell == LSTM else 0, H)
-    run = Run(h, torch.empty_like(first), x.new_empty(0) if kind.cell == ELMAN else kept, c)
+    return states(inputs._replace(x=x, first=first), _projected(kind, x, weights, H))
+
+
+def states(inputs: Inputs, p: Tensor) -> Run:
+    """All states from the inputs' share p, in whose place stands what the cell keeps unless it is a table."""
+    kind, rows, _, first, _ = inputs
+    H = p.shape[1] // KEPT[kind.cell]
+    kept = p if rows.tokens is None else p.new_empty(rows.total, p.shape[1])
+    h = kept if kind.cell == ELMAN else p.new_empty(rows.total, H)
+    c = p.new_empty(rows.total if kind.cell == LSTM else 0, H)
+    run = Run(h, torch.empty_like(first), p.new_empty(0) if kind.cell == ELMAN else kept, c)
     task = _task(inputs, first, run)
     if rows.tokens is not None:
         task.table, task.tokens = address(p), address(rows.tokens)

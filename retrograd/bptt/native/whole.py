@@ -1,0 +1,56 @@
+"""All states of a layer from its projections, and the total gradient at each of them: what measuring asks for.
+
+s[t] = F(p[t], s[t-1])        total[t] = entering[t] + J[t+1]^T total[t+1]
+
+Axes: T time, B batch, S state, P of p.
+"""
+
+import torch
+from torch import Tensor
+
+from retrograd.bptt.native.backend import kind_of, no_native, weights_of
+from retrograd.bptt.native.operation import GRU, LSTM, Inputs, Run, at_gates, full, states
+from retrograd.cells import Cell
+
+
+class Whole:
+    """A pass over p (T, B, P), as `cell.project` gives it, from s0 (B, S). `cell` is one that `no_native` lets pass."""
+
+    def __init__(self, cell: Cell, p: Tensor, s0: Tensor) -> None:
+        self.steps, self.batch, _ = p.shape
+        s0 = s0.contiguous()
+        self._inputs = Inputs(kind_of(cell), full(self.steps, self.batch), p[:0], s0, weights_of(cell))
+        self._run = states(self._inputs, self._arranged(p.flatten(0, 1)))
+        parts = [self._run.h, self._run.c] if self._inputs.kind.cell == LSTM else [self._run.h]
+        after = torch.cat(parts, -1).view(self.steps, self.batch, -1)
+        self.states = torch.cat([s0[None], after])  # (T+1, B, S)
+
+    def back(self, entering: Tensor) -> tuple[Tensor, Tensor]:
+        """From what enters at the first states (t+1, B, S): the total there, and the gradient at p (t, B, P).
+
+        What enters at a memory is read at the last of these states alone.
+        """
+        steps, H = len(entering) - 1, self._run.h.shape[1]
+        rows = full(steps, self.batch)
+        run = Run(*(part[: rows.total] for part in (self._run.h, self._run.last, self._run.kept, self._run.c)))
+        total = torch.empty_like(entering)
+        last = torch.cat([torch.zeros_like(entering[-1, :, :H]), entering[-1, :, H:]], -1)
+        d_h = entering[1:, :, :H].flatten(0, 1)
+        d, first = at_gates(self._inputs._replace(rows=rows), run, d_h, last, states=total[1:])
+        total[0] = entering[0] + first
+        at_p = torch.cat([d[:, H : 3 * H], d[:, :H]], -1) if self._inputs.kind.cell == GRU else d
+        return total, at_p.view(steps, self.batch, -1)
+
+    def _arranged(self, p: Tensor) -> Tensor:
+        """As the kernels want it: with b_hh, and of a GRU n, r, z, room for a_n."""
+        kind, bias = self._inputs.kind, self._inputs.weights.bias_hh
+        if kind.cell != GRU:
+            return p.clone() if bias is None else p + bias
+        H = p.shape[1] // 3
+        gates = p[:, : 2 * H] if bias is None else p[:, : 2 * H] + bias[: 2 * H]
+        return torch.cat([p[:, 2 * H :], gates, torch.empty_like(p[:, :H])], -1)
+
+
+def whole(cell: Cell, p: Tensor, s0: Tensor) -> Whole | None:
+    """None where the kernels do not take this cell."""
+    return None if no_native(cell) else Whole(cell, p, s0)
