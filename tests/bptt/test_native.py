@@ -5,7 +5,11 @@ that this processor has.
 import gc
 import math
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 import torch
@@ -13,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrograd.bptt.denormals import denormals_are_flushed
+from retrograd.bptt.embedded import Embedded, of_numbers
 from retrograd.bptt.native import library, native
 from retrograd.bptt.native.backend import kind_of
 from retrograd.bptt.native.operation import Inputs, Sequence, Weights, at_gates, forward, full, shrinking
@@ -81,6 +86,38 @@ def test_any_shape_is_the_plain_loop(form, dtype, shape, bias, threads):
     finally:
         torch.set_num_threads(before)
     assert_near({name: y.double() for name, y in found.items()}, expected, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("form", KNOWN)
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 20), st.integers(1, 9), st.integers(1, 40)),
+    types=st.integers(1, 30),
+    bias=st.booleans(),
+)
+def test_tokens_with_their_table_are_the_loop_over_their_vectors(form, dtype, shape, types, bias):
+    """Fewer types than steps, which are looked up, and more, which are not."""
+    T, B, X, H = shape
+    torch.manual_seed(sum(shape))
+    cell = a_cell(form, X, H, torch.float64, bias=bias)
+    tokens, s0 = torch.randint(types, (T, B)), torch.randn(B, cell.state_size, dtype=torch.float64)
+    table = torch.randn(types, X, dtype=torch.float64)
+
+    def read(run):
+        return lambda cell, table, s0: run(cell, Embedded(table, tokens), s0)
+
+    expected = everything(read(of_numbers(reference)), cell, table, s0)
+    found = everything(read(native), cell.to(dtype), table.to(dtype), s0.to(dtype))
+    assert_near({name: y.double() for name, y in found.items()}, expected, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("token", [-1, 3])
+def test_a_token_that_the_table_has_not_is_refused(token):
+    tokens = torch.zeros(5, 4, dtype=torch.long)
+    tokens[2, 1] = token
+    with pytest.raises(IndexError, match=r"from 0 to 2, got (-1 to 0|0 to 3)"):
+        native(GRU(6, 4), Embedded(torch.randn(3, 6), tokens), torch.zeros(4, 4))
 
 
 @pytest.mark.parametrize("form", KNOWN)
@@ -250,6 +287,31 @@ def test_a_forked_child_goes_on_alone():
         same = torch.allclose(native(cell, x, s0)[0], expected, atol=1e-6)
         os._exit(0 if same else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_an_interrupt_leaves_kernels_that_go_on_computing():
+    """Ctrl-C in the middle of a loop of two threads: it is raised at once, and what is computed after is right."""
+    code = """
+import time, torch
+from retrograd.bptt.native import native
+from retrograd.cells import LSTM
+
+cell, x, s0 = LSTM(64, 96), torch.randn(40, 16, 64), torch.zeros(16, 192)
+expected = native(cell, x, s0)[0]
+try:
+    print("ready", flush=True)
+    while True:
+        native(cell, x, s0)[0].sum().backward()
+except KeyboardInterrupt:
+    print(torch.equal(native(cell, x, s0)[0], expected), flush=True)
+"""
+    env = {**os.environ, "OMP_NUM_THREADS": "2"}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "ready\n"
+        time.sleep(0.5)
+        child.send_signal(signal.SIGINT)
+        assert child.communicate(timeout=30)[0] == "True\n"
+    assert child.returncode == 0
 
 
 def test_the_way_back_is_differentiable_once_and_says_so():

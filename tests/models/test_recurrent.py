@@ -28,6 +28,21 @@ def test_it_equals_embedding_lstm_and_linear():
     assert torch.equal(logits, lm.softmax(lstm(lm.embedding(tokens()))[0]))
 
 
+@pytest.mark.parametrize("begins", [[], [(2, 1), (4, 0)]])
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_training_reads_is_what_the_softmax_reads_and_so_are_its_gradients(cell, begins):
+    lm, starts = model(cell).double(), torch.zeros(9, 5, dtype=torch.bool)
+    for t, b in begins:
+        starts[t, b] = True
+    answered, read = lm(tokens(9, 5), None, starts), lm.read(tokens(9, 5), None, starts)
+    wanted = [p for name, p in lm.named_parameters() if not name.startswith("softmax")]
+    expected, found = (
+        torch.autograd.grad(h.square().sum() + state[0].sum(), wanted)
+        for h, state in ((answered[0], answered[1]), (lm.softmax(read[0]), read[1]))
+    )
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_reading_in_two_parts_is_reading_at_once(cell):
     lm = model(cell).eval()

@@ -1,0 +1,58 @@
+"""A run that the native kernels take whole is the run taken step by step: 1e-12."""
+
+import pytest
+import torch
+from torch import nn
+
+from retrograd.bptt import Stack
+from retrograd.bptt.native import Whole, library
+from retrograd.cells import GRU, LSTM, Additive, Elman
+from retrograd.trace import record, replay
+
+B, T, X, H = 3, 12, 4, 7
+CELLS = {
+    "elman": Elman,
+    "relu": lambda x, h: Elman(x, h, activation="relu"),
+    "gru": GRU,
+    "gru without bias": lambda x, h: GRU(x, h, bias=False),
+    "lstm": LSTM,
+    "lstm without bias": lambda x, h: LSTM(x, h, bias=False),
+    "additive": Additive,
+}
+LOSSES = {
+    "each step": lambda y, s: y.square().sum(-1),
+    "one": lambda y, s: y[-1].sin().sum(),
+    "the state too": lambda y, s: y.square().sum(-1) + sum(part.sum(-1).exp() for part in s),
+    "some sequences": lambda y, s: y[:, :2].cos().sum(-1),
+}
+
+
+def everything(model, x, loss):
+    """States, totals, what enters, gates, and the gradients of single losses."""
+    trace = record(model, lambda m: LOSSES[loss](*m(x)))
+    found = [part for layer in trace.layers for part in (layer.states, layer.total, layer.entering)]
+    found += [gate for layer in trace.layers for gate in layer.linear.gates.values()]
+    if trace.per_step:
+        found += [*trace.gradients_at([3, T, 1]), *trace.gradients_at([T - 1], sequences=1)]
+    return found
+
+
+@pytest.mark.skipif(isinstance(library(), str), reason="there are no kernels here")
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", CELLS)
+def test_whole_is_step_by_step(name, loss, monkeypatch):
+    model = Stack([CELLS[name](X, H), CELLS[name](H, H)]).double()
+    x, taken = torch.randn(T, B, X, dtype=torch.float64), []
+    monkeypatch.setattr(replay, "whole", lambda *given: taken.append(Whole(*given)) or taken[-1])
+    whole = everything(model, x, loss)
+    assert len(taken) == 2
+    monkeypatch.setattr(replay, "whole", lambda *_: None)
+    for ours, exact in zip(whole, everything(model, x, loss), strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-12, atol=1e-12)
+
+
+def test_a_projected_cell_and_one_with_ends_of_its_own_go_step_by_step():
+    """The kernels know neither; what is recorded is as without them."""
+    lstm = nn.LSTM(X, H, proj_size=3).double()
+    trace = record(lstm, lambda m: m(torch.randn(T, B, X, dtype=torch.float64))[0].square().sum(-1))
+    assert trace.layers[0].runs[0].steps._whole is None
