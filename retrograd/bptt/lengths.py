@@ -31,17 +31,23 @@ def of_lengths(
     `whole`: by the native kernels in one go, instead of by `run`.
     """
     order = lengths.argsort(descending=True, stable=True)
-    taken = _whole if whole else _by_stretches
-    outputs, last = taken(run, cell, x[:, order], s0[order], lengths[order])
     back = order.argsort()
+    if whole:
+        outputs, last = _whole(cell, x, s0[order], order, lengths[order])
+        return outputs, last[back]
+    outputs, last = _by_stretches(run, cell, x[:, order], s0[order], lengths[order])
     return outputs[:, back], last[back]
 
 
-def _whole(_: Backend, cell: Cell, x: Tensor, s0: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    live = torch.arange(len(x))[:, None] < lengths
+def _whole(cell: Cell, x: Tensor, s0: Tensor, order: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Of x as it came; s0, lengths and the last states are in `order`, the longest sequence first."""
+    steps, batch, _ = x.shape
+    live = torch.arange(steps)[:, None] < lengths
+    step, row = live.nonzero(as_tuple=True)
+    place = step * batch + order[row]  # of each packed row among the T B rows of x
     counts = live.sum(1)
-    h, last = native_rows(cell, x[live], s0, shrinking(counts[counts > 0], len(s0)))
-    return h.new_zeros(*live.shape, h.shape[-1]).masked_scatter(live[..., None], h), last
+    h, last = native_rows(cell, x.flatten(0, 1).index_select(0, place), s0, shrinking(counts[counts > 0], batch))
+    return h.new_zeros(steps * batch, h.shape[1]).index_copy(0, place, h).view(steps, batch, -1), last
 
 
 def _by_stretches(run: Backend, cell: Cell, x: Tensor, s0: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
