@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
-from retrograd.bptt.native import Whole, whole
 from retrograd.cells import Cell, Local
 from retrograd.errors import NotMeasured
 from retrograd.numerics import all_finite
+from retrograd.trace.pieces import Pieces, taken
 
 TWICE = (
     "The loss takes a gradient through a recurrent layer within itself, as a gradient penalty does. The gradient of "
@@ -89,21 +89,21 @@ class Run:
 
 
 class Tape(Steps):
-    """The linearised steps of a run, by the native kernels where these know the cell and nothing interrupts it."""
+    """The linearised steps of a run, taken by the native kernels where these know the cell and all sequences last."""
 
     linear: Local
 
     def __init__(self, cell: Cell, starts: Tensor | None = None, live: Tensor | None = None) -> None:
         self.cell, self.starts, self.live = cell, starts, live
-        self._whole: Whole | None = None
+        self._pieces: Pieces | None = None
 
     def forward(self, p: Tensor, s: Tensor) -> Tensor:
         """All states (T+1, B, S) from projections p (T, B, P) and the initial state s (B, S)."""
-        if self.starts is None and self.live is None and len(p):
-            self._whole = whole(self.cell, p, s)
-        if self._whole is not None:
-            self.linear = self.cell.linearize(p, self._whole.states[:-1])
-            return self._whole.states
+        if self.live is None:
+            self._pieces = taken(self.cell, p, s, self.starts)
+        if self._pieces is not None:
+            self.linear = self.cell.linearize(p, self._pieces.before)
+            return self._pieces.states
         states, steps = [s], []
         for t in range(len(p)):
             before = s if self.starts is None else torch.where(self.starts[t, :, None], 0.0, s)
@@ -150,8 +150,8 @@ class Tape(Steps):
         entering = total.ne(0).any(-1)  # (A, T+1, B)
         ends, order = _last(entering.any(2)).sort(stable=True)
         sequences = 1 + int(_last(entering.any(0).any(0)[None]))
-        if self._whole is not None and self.finite and sequences == total.shape[2]:
-            return self._whole_backward(self._whole, total, _last(entering.any(2)), wanted=wanted)
+        if self._pieces is not None and self.finite and sequences == total.shape[2]:
+            return self._pieces.back(total, _last(entering.any(2)), wanted=wanted)
         late = torch.equal(order, torch.arange(len(order), device=order.device))
         delta = (total if late else total[order])[:, :, :sequences]
         at_p = None
@@ -167,20 +167,6 @@ class Tape(Steps):
                 at_p[order[first:], t, :sequences] = p
         if not late:
             total[order, :, :sequences] = delta
-        return at_p
-
-    @staticmethod
-    def _whole_backward(whole: Whole, total: Tensor, ends: Tensor, *, wanted: bool) -> Tensor | None:
-        """The same, one loss after the other, each from the last state that it enters at (A) on."""
-        at_p = None
-        for a, end in enumerate(ends.tolist()):
-            if not end:
-                continue
-            total[a, : end + 1], p = whole.back(total[a, : end + 1])
-            if wanted:
-                if at_p is None:
-                    at_p = p.new_zeros(len(total), whole.steps, *p.shape[1:])
-                at_p[a, :end] = p
         return at_p
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from retrograd.bptt import Stack
 from retrograd.bptt.native import Whole, library
 from retrograd.cells import GRU, LSTM, Additive, Elman
-from retrograd.trace import record, replay
+from retrograd.trace import pieces, record
 
 B, T, X, H = 3, 12, 4, 7
 CELLS = {
@@ -27,9 +27,20 @@ LOSSES = {
 }
 
 
-def everything(model, x, loss):
+STARTS = {
+    "none": [],
+    "the first": [(0, 1)],
+    "two": [(0, 0), (5, 2), (5, 0)],
+    "too many": [(t, t % B) for t in range(T)],
+}
+
+
+def everything(model, x, loss, begins):
     """States, totals, what enters, gates, and the gradients of single losses."""
-    trace = record(model, lambda m: LOSSES[loss](*m(x)))
+    starts = torch.zeros(T, B, dtype=torch.bool)
+    for t, b in begins:
+        starts[t, b] = True
+    trace = record(model, lambda m: LOSSES[loss](*m(x, None, starts if begins else None)))
     found = [part for layer in trace.layers for part in (layer.states, layer.total, layer.entering)]
     found += [gate for layer in trace.layers for gate in layer.linear.gates.values()]
     if trace.per_step:
@@ -40,14 +51,15 @@ def everything(model, x, loss):
 @pytest.mark.skipif(isinstance(library(), str), reason="there are no kernels here")
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", CELLS)
-def test_whole_is_step_by_step(name, loss, monkeypatch):
+@pytest.mark.parametrize("starts", STARTS)
+def test_whole_is_step_by_step(name, loss, starts, monkeypatch):
     model = Stack([CELLS[name](X, H), CELLS[name](H, H)]).double()
     x, taken = torch.randn(T, B, X, dtype=torch.float64), []
-    monkeypatch.setattr(replay, "whole", lambda *given: taken.append(Whole(*given)) or taken[-1])
-    whole = everything(model, x, loss)
-    assert len(taken) == 2
-    monkeypatch.setattr(replay, "whole", lambda *_: None)
-    for ours, exact in zip(whole, everything(model, x, loss), strict=True):
+    monkeypatch.setattr(pieces, "whole", lambda *given: taken.append(Whole(*given)) or taken[-1])
+    whole = everything(model, x, loss, STARTS[starts])
+    assert len(taken) == {"none": 2, "the first": 2, "two": 4, "too many": 0}[starts]
+    monkeypatch.setattr(pieces, "whole", lambda *_: None)
+    for ours, exact in zip(whole, everything(model, x, loss, STARTS[starts]), strict=True):
         torch.testing.assert_close(ours, exact, rtol=1e-12, atol=1e-12)
 
 
@@ -55,4 +67,4 @@ def test_a_projected_cell_and_one_with_ends_of_its_own_go_step_by_step():
     """The kernels know neither; what is recorded is as without them."""
     lstm = nn.LSTM(X, H, proj_size=3).double()
     trace = record(lstm, lambda m: m(torch.randn(T, B, X, dtype=torch.float64))[0].square().sum(-1))
-    assert trace.layers[0].runs[0].steps._whole is None
+    assert trace.layers[0].runs[0].steps._pieces is None

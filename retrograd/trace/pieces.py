@@ -1,0 +1,64 @@
+"""A run by the native kernels, cut where new documents begin.
+
+Axes: A losses, T time, B batch, S state, P projection.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from retrograd.bptt.native import Whole, whole
+from retrograd.cells import Cell
+
+SHORTEST = 4  # steps of a piece on average: with shorter ones nothing is gained
+
+
+class Pieces:
+    """`begins[i]` is the state (0 .. T) from which piece i sets out, where sequences of `starts` are at zero."""
+
+    def __init__(self, begins: list[int], wholes: list[Whole], first: Tensor, starts: Tensor | None) -> None:
+        self._begins, self._wholes, self._starts = begins, wholes, starts
+        self.states = torch.cat([first[None], *(piece.states[1:] for piece in wholes)])  # (T+1, B, S)
+        self.before = self.states[:-1] if starts is None else torch.where(starts[..., None], 0.0, self.states[:-1])
+
+    def back(self, total: Tensor, ends: Tensor, *, wanted: bool) -> Tensor | None:
+        """What enters at each state, total (A, T+1, B, S), becomes the total there, in place.
+
+        One loss after the other, each from the last state that it enters at, `ends` (A), on. Where `wanted`, returns
+        the gradient at every p, (A, T, B, P), unless nothing enters.
+        """
+        at_p = None
+        for a, end in enumerate(ends.tolist()):
+            for begin, piece in zip(reversed(self._begins), reversed(self._wholes), strict=True):
+                stop = min(end, begin + piece.steps)
+                if stop <= begin:
+                    continue
+                found, p = piece.back(total[a, begin : stop + 1])
+                if self._starts is not None:
+                    found[0] = torch.where(self._starts[begin, :, None], total[a, begin], found[0])
+                total[a, begin : stop + 1] = found
+                if wanted:
+                    if at_p is None:
+                        at_p = p.new_zeros(len(total), len(self.before), *p.shape[1:])
+                    at_p[a, begin:stop] = p
+        return at_p
+
+
+def taken(cell: Cell, p: Tensor, s: Tensor, starts: Tensor | None) -> Pieces | None:
+    """All states from projections p (T, B, P) and s (B, S); None where the kernels do not take this cell.
+
+    `starts` (T, B): before which steps a sequence's state is set to zero.
+    """
+    resets = [] if starts is None else starts.any(1).nonzero().flatten().tolist()
+    begins = sorted({0, *resets})
+    if not len(p) or (len(begins) > 1 and len(p) < SHORTEST * len(begins)):
+        return None
+    wholes: list[Whole] = []
+    for begin, end in pairwise([*begins, len(p)]):
+        last = wholes[-1].states[-1] if wholes else s
+        piece = whole(cell, p[begin:end], last if starts is None else torch.where(starts[begin, :, None], 0.0, last))
+        if piece is None:
+            return None
+        wholes.append(piece)
+    return Pieces(begins, wholes, s, starts)
