@@ -68,7 +68,7 @@ class Stack(nn.Module):
         """
         layers = self.layers
         check_inputs(x, layers[0].input_size)
-        state = self.initial_state(x.shape[1]) if state is None else state
+        state = tuple(cell.initial_state(x.shape[1]) for cell in layers) if state is None else state
         if len(state) != len(layers):
             raise ShapeError(f"The state must hold one tensor a layer, {len(layers)}, got {len(state)}.")
         if lengths is not None and (starts is not None or self.reverse):

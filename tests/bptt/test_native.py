@@ -112,6 +112,35 @@ def test_tokens_with_their_table_are_the_loop_over_their_vectors(form, dtype, sh
     assert_near({name: y.double() for name, y in found.items()}, expected, TOLERANCE[dtype])
 
 
+def test_tokens_written_over_before_the_way_back_change_nothing():
+    torch.manual_seed(0)
+    cell, tokens, table = GRU(6, 4), torch.randint(3, (5, 4)), torch.randn(3, 6, requires_grad=True)
+    loss = native(cell, Embedded(table, tokens), torch.zeros(4, 4))[0].square().sum()
+    [expected] = torch.autograd.grad(loss, table, retain_graph=True)
+    tokens.zero_()
+    assert torch.equal(torch.autograd.grad(loss, table)[0], expected)
+
+
+@pytest.mark.parametrize("form", KNOWN)
+@pytest.mark.parametrize("frozen", ["weight_ih", "weight_hh", "x"])
+def test_what_is_frozen_gets_no_gradient_and_the_others_theirs(form, frozen):
+    torch.manual_seed(0)
+    cell = a_cell(form, 3, 5, torch.float64)
+    x, s0 = torch.randn(4, 2, 3, dtype=torch.float64), torch.zeros(2, cell.state_size, dtype=torch.float64)
+    wanted = {"x": x.requires_grad_(), **dict(cell.named_parameters())}
+    expected = dict(
+        zip(wanted, torch.autograd.grad(native(cell, x, s0)[0].square().sum(), wanted.values()), strict=True)
+    )
+    if frozen not in wanted:
+        pytest.skip(f"{form} has no {frozen}")
+    wanted[frozen].requires_grad_(False)
+    native(cell, x, s0)[0].square().sum().backward()
+    assert wanted[frozen].grad is None
+    for name, of in wanted.items():
+        if name != frozen:
+            torch.testing.assert_close(of.grad, expected[name], atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("token", [-1, 3])
 def test_a_token_that_the_table_has_not_is_refused(token):
     tokens = torch.zeros(5, 4, dtype=torch.long)

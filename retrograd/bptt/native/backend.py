@@ -26,7 +26,7 @@ def native(cell: Cell, x: Read, s0: Tensor) -> tuple[Tensor, Tensor]:
         h, last = native_rows(cell, x.table, s0, full(steps, batch)._replace(tokens=_tokens(x)))
     else:
         h, last = native_rows(cell, numbers(x).flatten(0, 1), s0, full(steps, batch))
-    return h.unflatten(0, (steps, batch)), last
+    return h.view(steps, batch, -1), last
 
 
 def _tokens(x: Embedded) -> Tensor:
@@ -34,7 +34,7 @@ def _tokens(x: Embedded) -> Tensor:
     lowest, highest = x.tokens.aminmax()
     if lowest < 0 or highest >= len(x.table):
         raise IndexError(f"Tokens must be from 0 to {len(x.table) - 1}, got {int(lowest)} to {int(highest)}.")
-    return x.tokens.flatten().long()
+    return x.tokens.to(torch.long, copy=True).flatten()  # a copy, for they may be written over before the way back
 
 
 def native_rows(cell: Cell, x: Tensor, s0: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:

@@ -123,23 +123,37 @@ def _projected(kind: Kind, x: Tensor, weights: Weights, H: int) -> Tensor:
 class Gradients(NamedTuple):
     x: Tensor | None
     first: Tensor
-    ih: Tensor
+    ih: Tensor | None
     hh: Tensor | None
     bias_ih: Tensor | None
     bias_hh: Tensor | None
 
 
-def backward(inputs: Inputs, run: Run, d_h: Tensor | None, d_last: Tensor | None, *, needs_x: bool = True) -> Gradients:
-    """dL/d of everything that went in, from dL/dh (N, H) and dL/dlast (B, S), either of which may be nothing."""
+def backward(
+    inputs: Inputs,
+    run: Run,
+    d_h: Tensor | None,
+    d_last: Tensor | None,
+    *,
+    needs: tuple[bool, bool, bool] = (True, True, True),
+) -> Gradients:
+    """dL/d of everything that went in, from dL/dh (N, H) and dL/dlast (B, S), either of which may be nothing.
+
+    `needs`: that at x, at W_ih, at W_hh? Each is a product that a frozen layer spares.
+    """
     kind, rows, x, first, weights = inputs
+    needs_x, needs_ih, needs_hh = needs
     d, d_first = at_gates(inputs, run, d_h, d_last)
     x, H = x.contiguous(), run.h.shape[1]
-    d_hh = None if weights.hh is None else _recurrent(d if kind.cell != GRU else d[:, H:], run.h, first[:, :H], rows)
+    d_hh = None
+    if needs_hh and weights.hh is not None:
+        d_hh = _recurrent(d if kind.cell != GRU else d[:, H:], run.h, first[:, :H], rows)
     if rows.tokens is not None:
         d = d.new_zeros(len(x), d.shape[1]).index_add_(0, rows.tokens, d)
-    d_x, d_ih = None, torch.empty_like(weights.ih)
+    d_x, d_ih = None, torch.empty_like(weights.ih) if needs_ih else None
     for part, gates in _parts(kind, d, H):
-        torch.mm(part.T, x, out=d_ih[gates])
+        if d_ih is not None:
+            torch.mm(part.T, x, out=d_ih[gates])
         if needs_x:
             d_x = part @ weights.ih[gates] if d_x is None else d_x.addmm_(part, weights.ih[gates])
     if weights.bias_ih is None:
@@ -223,5 +237,6 @@ class Sequence(torch.autograd.Function):
     def backward(ctx: Any, d_h: Tensor | None, d_last: Tensor | None) -> tuple[Tensor | None, ...]:
         x, first, *rest = ctx.saved_tensors
         inputs = Inputs(ctx.kind, ctx.rows, x, first, Weights(*rest[:4]))
-        found = backward(inputs, Run(*rest[4:]), d_h, d_last, needs_x=ctx.needs_input_grad[2])
+        _, _, needs_x, _, needs_ih, needs_hh, *_ = ctx.needs_input_grad
+        found = backward(inputs, Run(*rest[4:]), d_h, d_last, needs=(needs_x, needs_ih, needs_hh))
         return None, None, *found
