@@ -126,16 +126,19 @@ def compare(name: str, folder: Path) -> dict[str, object]:
     values = {**CASES[name], "data": {**CASES[name].get("data", {}), "train": [str(path)]}}
     values["training"] = {**values["training"], **ALWAYS["training"]}
     settings = rg.make_config(values)
-    turns, ends, spawn = {}, [], mp.get_context("spawn")
+    turns, workers, spawn = {}, [], mp.get_context("spawn")
     for who in ("retrograd", "plain"):
         here, there = spawn.Pipe()
-        spawn.Process(target=work, args=(there, who, settings, folder / name.replace(" ", "-"))).start()
+        worker = spawn.Process(target=work, args=(there, who, settings, folder / name.replace(" ", "-")))
+        worker.start()
+        there.close()
         turns[who] = partial(_asked, here)
-        ends.append(here)
+        workers.append((worker, here))
     results.interleaved(turns, rounds=3)  # warm up
     seconds = results.interleaved(turns, rounds=ROUNDS)
-    for end in ends:
-        end.send(False)
+    for worker, here in workers:
+        here.send(False)
+        worker.join()
     tokens = STEPS * settings.training.batch * settings.training.window
     speed = {who: results.summary([tokens / s for s in times]) for who, times in seconds.items()}
     ratios = [p / r for p, r in zip(seconds["plain"], seconds["retrograd"], strict=True)]

@@ -27,7 +27,7 @@ class Entry:
     make: Callable[..., Made]
     look: Look = field(default_factory=Look)
     refused: str | None = None  # what the sentence must hold, where no state can be seen
-    tolerance: float = 1e-6  # of the reach in float32, relative; in float64 it is 1e-9 for all
+    tolerance: float = 1e-6  # of the reach in float32, relative, where the model's own is no less; in float64 1e-9
     floor: float = 1e-30  # of the largest gradient: what the model itself cannot hold in float32
 
 

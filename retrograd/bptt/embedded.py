@@ -40,7 +40,7 @@ class Embedded:
         return self.tokens.numel() > len(self.table)
 
     def numbers(self) -> Tensor:
-        """(T, B, X). Raises IndexError for a token that the table has not."""
+        """(T, B, X). Raises IndexError for a token that the table has not, on a CPU."""
         return F.embedding(self.tokens, self.table)
 
 

@@ -58,13 +58,13 @@ def fastest(cell: Cell, candidates: dict[str, Backend], shape: Pass) -> str:
 def seconds(cell: Cell, candidates: dict[str, Backend], shape: Pass) -> dict[str, float]:
     """Of a forward and backward pass by each candidate, as was measured here once."""
     steps, batch, types = map(_rounded, shape)
-    types = types if types < steps * batch else 0  # else nothing is looked up
+    timed = max(4, min(steps, int(MOST / (batch * len(cell.weight_ih) * (cell.input_size + cell.hidden_size)))))
+    types = types if types < timed * batch else 0  # else nothing is looked up
     read = f" of {types} types" if types else ""
     of = f"{_machine(cell.weight_ih.device)} {cell!r} {steps}x{batch}{read} {cell.weight_ih.dtype}"
     found = _known.get(of) or _remembered().get(of)
     if found is None or set(found) != set(candidates):
-        step = batch * len(cell.weight_ih) * (cell.input_size + cell.hidden_size)
-        found = _measured(cell, candidates, Pass(max(4, min(steps, int(MOST / step))), batch, types))
+        found = _measured(cell, candidates, Pass(timed, batch, types))
         _remember(of, found)
     _known[of] = found
     return found

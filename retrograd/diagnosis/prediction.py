@@ -62,7 +62,7 @@ def _slope(v: float) -> float:
 def _solve(rising: Callable[[float], float]) -> float:
     """Where it crosses zero, between the smallest and the largest variance, by bisection on their logarithms."""
     low, high = SMALLEST, LARGEST
-    for _ in range(48):  # to 1e-13 of the logarithm's range
+    for _ in range(48):  # the logarithm to 1e-13
         middle = math.sqrt(low * high)
         low, high = (low, middle) if rising(middle) > 0 else (middle, high)
     return math.sqrt(low * high)

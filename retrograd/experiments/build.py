@@ -66,7 +66,7 @@ def settle(model: Network, settings: config.Config, device: torch.device) -> Net
     """The model on its device, and each stack on the backend that is the fastest there, by name from now on."""
     model = model.to(device)
     t = settings.training
-    tokens = getattr(model, "embedding", None) if isinstance(model, Recurrent) else None
+    tokens = model.embedding if isinstance(model, Recurrent) else None
     types = 0 if tokens is None else tokens.num_embeddings
     for module in model.modules():
         if isinstance(module, Stack):

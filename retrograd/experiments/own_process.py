@@ -5,6 +5,7 @@ glibc hands large blocks back to the system, which then has to clear every page 
 """
 
 import ctypes
+import sys
 
 from retrograd.bptt import denormals
 
@@ -19,7 +20,7 @@ def begin_own_process() -> None:
 
 def keep_memory() -> None:
     """Keep up to a gigabyte that is free; nothing where the C library is not glibc."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         for parameter, value in ((MAPPED, LARGEST), (TRIM, KEPT), (TOP, AT_ONCE)):
             mallopt(parameter, value)

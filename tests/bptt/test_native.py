@@ -112,6 +112,22 @@ def test_tokens_with_their_table_are_the_loop_over_their_vectors(form, dtype, sh
     assert_near({name: y.double() for name, y in found.items()}, expected, TOLERANCE[dtype])
 
 
+TOKENS = torch.randint(3, (30, 8), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [TOKENS[:, :1], TOKENS.t()[2:3], TOKENS[:1].expand(5, 8), TOKENS[:, ::2], TOKENS.int(), TOKENS.t()],
+    ids=["one sequence", "one step", "expanded", "every other", "int32", "turned"],
+)
+def test_tokens_need_not_lie_one_after_the_other(tokens):
+    torch.manual_seed(0)
+    cell, table = LSTM(6, 4), torch.randn(3, 6)
+    x, s0 = Embedded(table, tokens), torch.zeros(tokens.shape[1], 8)
+    assert x.repeats
+    torch.testing.assert_close(native(cell, x, s0)[0], reference(cell, x.numbers(), s0)[0])
+
+
 def test_tokens_written_over_before_the_way_back_change_nothing():
     torch.manual_seed(0)
     cell, tokens, table = GRU(6, 4), torch.randint(3, (5, 4)), torch.randn(3, 6, requires_grad=True)

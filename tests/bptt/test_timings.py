@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from retrograd.bptt import timings
+from retrograd.bptt.embedded import Embedded, numbers
 from retrograd.bptt.timings import Pass
 from retrograd.cells import GRU
 
@@ -17,14 +18,15 @@ class Candidate:
     """Next to no work, so many seconds later, or never: what sleeps is slower whatever else the machine does."""
 
     def __init__(self, seconds=0.0, *, fails=False):
-        self.seconds, self.fails, self.calls = seconds, fails, 0
+        self.seconds, self.fails, self.calls, self.read = seconds, fails, 0, None
 
     def __call__(self, cell, x, s0):
         self.calls += 1
         if self.fails:
             raise RuntimeError("out of resource: shared memory")
         time.sleep(self.seconds)
-        all_of_it = x.sum() + s0.sum() + sum(p.sum() for p in cell.parameters())
+        self.read = type(x)
+        all_of_it = numbers(x).sum() + s0.sum() + sum(p.sum() for p in cell.parameters())
         return all_of_it.expand(*x.shape[:2], cell.hidden_size), s0
 
 
@@ -42,6 +44,16 @@ def test_the_faster_one_is_taken_in_whatever_order_they_come():
     assert timings.fastest(cell, {"slow": slow, "quick": quick}, LARGE) == "quick"
     timings._known.clear()
     assert timings.fastest(GRU(8, 17), {"quick": quick, "slow": slow}, LARGE) == "quick"
+
+
+@pytest.mark.parametrize(("types", "read"), [(65, Embedded), (0, torch.Tensor), (1 << 20, torch.Tensor)])
+def test_tokens_are_timed_as_they_are_read(types, read):
+    """With their table where they repeat, and by another entry than numbers."""
+    candidates = {"a": Candidate(), "b": Candidate(0.1)}
+    timings.fastest(GRU(8, 16), candidates, LARGE._replace(types=types))
+    assert issubclass(candidates["a"].read, read)
+    timings.fastest(GRU(8, 16), candidates, LARGE)
+    assert candidates["a"].calls == timings.ROUNDS * (2 if read is Embedded else 1)
 
 
 def test_what_takes_no_time_is_not_measured():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from retrograd.bptt import Stack
 from retrograd.bptt.native import Whole, library
@@ -63,8 +64,19 @@ def test_whole_is_step_by_step(name, loss, starts, monkeypatch):
         torch.testing.assert_close(ours, exact, rtol=1e-12, atol=1e-12)
 
 
-def test_a_projected_cell_and_one_with_ends_of_its_own_go_step_by_step():
-    """The kernels know neither; what is recorded is as without them."""
-    lstm = nn.LSTM(X, H, proj_size=3).double()
-    trace = record(lstm, lambda m: m(torch.randn(T, B, X, dtype=torch.float64))[0].square().sum(-1))
-    assert trace.layers[0].runs[0].steps._pieces is None
+@pytest.mark.skipif(isinstance(library(), str), reason="there are no kernels here")
+@pytest.mark.parametrize("module", [nn.LSTM(X, H, proj_size=3), nn.LSTM(X, H)], ids=["projected", "packed"])
+def test_what_the_kernels_do_not_know_goes_step_by_step(module, monkeypatch):
+    """A projected cell, and sequences that end at several steps."""
+    x, module = torch.randn(T, B, X, dtype=torch.float64), module.double()
+
+    def loss(m):
+        given = x if m.proj_size else pack_padded_sequence(x, torch.tensor([T, 7, 2]))
+        y, _ = m(given)
+        return (y if m.proj_size else pad_packed_sequence(y)[0]).square().sum(-1)
+
+    found = record(module, loss).layers[0]
+    monkeypatch.setattr(pieces, "whole", lambda *_: None)
+    exact = record(module, loss).layers[0]
+    assert found.runs[0].steps._pieces is None
+    assert torch.equal(found.total, exact.total)

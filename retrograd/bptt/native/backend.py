@@ -34,7 +34,8 @@ def _tokens(x: Embedded) -> Tensor:
     lowest, highest = x.tokens.aminmax()
     if lowest < 0 or highest >= len(x.table):
         raise IndexError(f"Tokens must be from 0 to {len(x.table) - 1}, got {int(lowest)} to {int(highest)}.")
-    return x.tokens.to(torch.long, copy=True).flatten()  # a copy, for they may be written over before the way back
+    # one after the other, and a copy, for they may be written over before the way back
+    return x.tokens.flatten().long().clone(memory_format=torch.contiguous_format)
 
 
 def native_rows(cell: Cell, x: Tensor, s0: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ class Whole:
         steps, H = len(entering) - 1, self._run.h.shape[1]
         rows = full(steps, self.batch)
         run = Run(*(part[: rows.total] for part in (self._run.h, self._run.last, self._run.kept, self._run.c)))
-        total = torch.empty_like(entering)
+        total = entering.new_empty(entering.shape)
         last = torch.cat([torch.zeros_like(entering[-1, :, :H]), entering[-1, :, H:]], -1)
         d_h = entering[1:, :, :H].flatten(0, 1)
         d, first = at_gates(self._inputs._replace(rows=rows), run, d_h, last, states=total[1:])
@@ -45,7 +45,7 @@ class Whole:
         """As the kernels want it: with b_hh, and of a GRU n, r, z, room for a_n."""
         kind, bias = self._inputs.kind, self._inputs.weights.bias_hh
         if kind.cell != GRU:
-            return p.clone() if bias is None else p + bias
+            return p.clone(memory_format=torch.contiguous_format) if bias is None else (p + bias).contiguous()
         H = p.shape[1] // 3
         gates = p[:, : 2 * H] if bias is None else p[:, : 2 * H] + bias[: 2 * H]
         return torch.cat([p[:, 2 * H :], gates, torch.empty_like(p[:, :H])], -1)

@@ -3,6 +3,7 @@
 // Names are those of retrograd/cells: p the input's share, a the recurrent one, torch's order of gates. Per row and step
 // a cell keeps `kept` blocks of H numbers, which stand where p stood, so that the input product is written straight into
 // them, and gives back as many gradients:
+// (Of tokens p stands in a table, a row for each type, laid out alike.)
 //
 //     Elman   keeps h                    back: dz
 //     GRU     keeps [n, r, z, a_n]       back: [dp_n, dp_r = da_r, dp_z = da_z, da_n]: dp and da are both slices

@@ -3,8 +3,8 @@
 //     forward   s[t]  = F(p[t], W_hh h[t-1], s[t-1])          t = 0 .. T-1
 //     back      G[t]  = d_h[t] + W_hh^T da[t+1] + direct[t+1]          dp[t], da[t], direct[t]: G[t] back through step t
 //
-// The team is a grid. Rows of the batch are dealt out alternately, so that sorted lengths balance; where that alone
-// would leave too few rows or too much of W_hh to each core, the units are split too, with a meeting at every step.
+// The team is a grid. Rows of the batch are dealt out, side by side, or alternately where sequences end at several steps,
+// so that sorted lengths balance; where that alone would leave too few rows or too much of W_hh to each core, the units are split too, with a meeting at every step.
 #pragma once
 
 #include <algorithm>
