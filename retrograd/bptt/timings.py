@@ -81,11 +81,11 @@ def _measured(cell: Cell, candidates: dict[str, Backend], shape: Pass) -> dict[s
     vectors = torch.linspace(-1, 1, (types or steps * batch) * cell.input_size, dtype=like.dtype, device=like.device)
     vectors = vectors.view(-1, cell.input_size).requires_grad_()
     tokens = torch.arange(steps * batch, device=like.device).view(steps, batch)
-    x: Read = Embedded(vectors, tokens % types) if types else vectors.view(steps, batch, -1)
     wanted = [vectors, *cell.parameters()]
     s0, d_outputs = cell.initial_state(batch), like.new_ones(steps, batch, cell.hidden_size)
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     with torch.enable_grad():
+        x: Read = Embedded(vectors, tokens % types) if types else vectors.view(steps, batch, -1)
         for _ in range(ROUNDS):
             for name, run in candidates.items():
                 taken[name].append(_once(partial(run, cell, x, s0), wanted, d_outputs))
