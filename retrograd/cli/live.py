@@ -115,6 +115,7 @@ def plan_lines(plan: events.Planned) -> list[str]:
     return [
         f"data      {data}{_read(plan.sizes)}",
         f"model     {_model(m, t)}, {plan.parameters:,} parameters, on {t.device}, {t.threads} threads",
+        *_without_kernels(plan),
         f"training  {length(Budget(t.minutes, t.steps, t.epochs))}, {window}batch {t.batch}, "
         f"{t.optimizer} at {t.lr:g} ({t.schedule}), clip {t.clip_norm or t.clip_value or 'off'}",
         f"expected  {_guess(plan)}",
@@ -127,6 +128,16 @@ def _model(m: Model, t: Training) -> str:
     if m.kind == "window":
         return f"window of {m.context} tokens, {m.hidden} units"
     return f"{m.layers} x {m.hidden} {m.cell} ({m.init}), {t.backend} backend"
+
+
+def _without_kernels(plan: events.Planned) -> list[str]:
+    """Why a network that could have had the native kernels has to do without."""
+    from retrograd.bptt.native import library
+
+    found, settings = library(), plan.settings
+    if not isinstance(found, str) or settings.training.device != "cpu" or settings.model.kind == "window":
+        return []
+    return [f"kernels   torch's, for {found}; retrograd doctor says more"]
 
 
 def _read(sizes: Sizes) -> str:

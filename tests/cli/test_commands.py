@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from retrograd.bptt.native import library
 from retrograd.runs import Run
 from tests.cli.command import retrograd
 
@@ -48,9 +49,18 @@ def test_json_is_one_object_on_stdout_and_the_rest_on_stderr(text, tmp_path):
     assert "first loss" in done.stderr
 
 
+@pytest.mark.parametrize("kernels", ["off", ""])
+def test_it_says_once_that_there_are_no_kernels(text, tmp_path, monkeypatch, kernels):
+    monkeypatch.setenv("RETROGRAD_KERNELS", kernels)
+    done = retrograd("train", str(text), *FAST, "--out", "run", cwd=tmp_path)
+    assert " backend, " in done.stdout
+    said = 1 if kernels else int(isinstance(library(), str))
+    assert done.stdout.count("kernels   torch's, for ") == said
+
+
 def test_quiet_prints_only_the_result(text, tmp_path):
     done = retrograd("train", str(text), *FAST, "--quiet", "--out", "run", cwd=tmp_path)
-    assert "parameters, fused backend" not in done.stdout
+    assert "backend" not in done.stdout
     assert "test nats" in done.stdout
     assert not done.stderr
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from retrograd.bptt import Stack
+from retrograd.bptt.embedded import Embedded
 from retrograd.bptt.native import Whole, library
 from retrograd.cells import GRU, LSTM, Additive, Elman
 from retrograd.trace import pieces, record
@@ -79,4 +80,14 @@ def test_what_the_kernels_do_not_know_goes_step_by_step(module, monkeypatch):
     monkeypatch.setattr(pieces, "whole", lambda *_: None)
     exact = record(module, loss).layers[0]
     assert found.runs[0].steps._pieces is None
+    assert torch.equal(found.total, exact.total)
+
+
+def test_tokens_with_their_table_are_recorded_as_their_vectors():
+    stack, table, tokens = Stack([GRU(X, H)]).double(), torch.randn(3, X, dtype=torch.float64), torch.randint(3, (T, B))
+    found, exact = (
+        record(stack, lambda m, x=x: m(x)[0].square().sum(-1)).layers[0]
+        for x in (Embedded(table, tokens), table[tokens])
+    )
+    assert torch.equal(found.states, exact.states)
     assert torch.equal(found.total, exact.total)

@@ -4,7 +4,8 @@
 //     back      G[t]  = d_h[t] + W_hh^T da[t+1] + direct[t+1]          dp[t], da[t], direct[t]: G[t] back through step t
 //
 // The team is a grid. Rows of the batch are dealt out, side by side, or alternately where sequences end at several steps,
-// so that sorted lengths balance; where that alone would leave too few rows or too much of W_hh to each core, the units are split too, with a meeting at every step.
+// so that sorted lengths balance; where that alone would leave too few rows or too much of W_hh to each core, the units
+// are split too, with a meeting at every step.
 #pragma once
 
 #include <algorithm>
@@ -45,6 +46,7 @@ Scratch<R> scratch(int64_t n) {
 // Of a team of `threads` the split in which the slowest passes over least; by_rows * by_units is their number.
 struct Grid {
   int by_rows = 1, by_units = 1;
+  int64_t height = tallest;  // rows at once
 
   Grid(int threads, int64_t rows, int64_t units, int64_t unit_bytes) {
     double least = __builtin_inf();
@@ -52,10 +54,10 @@ struct Grid {
       if (threads % by) continue;
       const int64_t own_rows = up(rows, threads / by), own_bytes = up(units, by) * unit_bytes;
       const double tiles = up(own_rows, tallest);
-      const double waiting = 1 + tiles / own_rows / 2;  // low tiles wait for their sums
-      const double far = own_bytes > second_level ? 1.1 : 1.0;
-      const double cost = own_rows * waiting * far * own_bytes + (by > 1 ? meeting : 0);
-      if (cost < least) least = cost, by_rows = threads / by, by_units = by;
+      const double waiting = 1 + tiles / own_rows / 2;  // few sums are waited for
+      const bool far = own_bytes > second_level;
+      const double cost = own_rows * waiting * (far ? 1.1 : 1.0) * own_bytes + (by > 1 ? meeting : 0);
+      if (cost < least) least = cost, by_rows = threads / by, by_units = by, height = far ? tallest : near_height;
     }
   }
 };
@@ -103,8 +105,7 @@ class Part {
     if (t.steps && t.rows[t.steps - 1] == t.batch)  // nothing to balance: rows side by side, for the processor's foresight
       first = group * t.batch / grid.by_rows, apart = 1, end = (group + 1) * t.batch / grid.by_rows;
     first_unit = column * w.units / partners, last_unit = (column + 1) * w.units / partners;
-    const int64_t own_bytes = (last_unit - first_unit) * w.gates * w.K * wide<R> * sizeof(R);
-    height = own_bytes > second_level ? tallest : near_height;
+    height = grid.height;
   }
 
   void forward() {
