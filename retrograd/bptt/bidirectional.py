@@ -55,27 +55,10 @@ class Bidirectional(nn.Module):
     def forward(self, x: Tensor, starts: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """x (T, B, X) -> outputs (T, B, 2H), zero behind a sequence's end.
 
-        starts (T, B): does a document begin there? lengths (B,): steps of each sequence; None: all have T.
+        starts (T, B): does a document begin there? Or lengths (B,): steps of each sequence; None: all have T.
         """
         check_inputs(x, self.input_size)
-        live = _live(lengths, x)
         ends = None if starts is None else starts.roll(-1, 0)  # a document ends before the next begins
         if ends is not None:
             ends[-1] = False  # its last step is the first that is taken, from zero as it is
-        if live is not None:
-            lasts = live & ~torch.cat([live[1:], torch.zeros_like(live[:1])])
-            ends = lasts if ends is None else ends | lasts
-        y = torch.cat([self.forwards(x, starts=starts)[0], self.backwards(x, starts=ends)[0]], dim=-1)
-        return y if live is None else y.masked_fill(~live[..., None], 0)
-
-
-def _live(lengths: Tensor | None, x: Tensor) -> Tensor | None:
-    """(T, B): has sequence b a step t? None where all have all. Raises ShapeError for lengths that x does not have."""
-    if lengths is None:
-        return None
-    steps, batch = x.shape[:2]
-    if lengths.shape != (batch,) or bool(((lengths < 1) | (lengths > steps)).any()):
-        raise ShapeError(f"lengths must be (batch,), {(batch,)}, from 1 to {steps}; got {lengths.tolist()}.")
-    if bool((lengths == steps).all()):
-        return None
-    return torch.arange(steps, device=x.device)[:, None] < lengths.to(x.device)
+        return torch.cat([self.forwards(x, None, starts, lengths)[0], self.backwards(x, None, ends, lengths)[0]], dim=-1)

@@ -23,6 +23,20 @@ def check_lengths(lengths: Tensor, shape: torch.Size) -> Tensor:
     return lengths.cpu().long()
 
 
+def live_steps(lengths: Tensor, steps: int, device: torch.device | None = None) -> Tensor:
+    """(T, B): has sequence b a step t?"""
+    return torch.arange(steps, device=device)[:, None] < lengths.to(device)
+
+
+def turned(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """x (T, B, X), each sequence from its own last step to its first; what lies behind its end stays there."""
+    if lengths is None:
+        return x.flip(0)
+    steps = torch.arange(len(x))[:, None]
+    places = torch.where(steps < lengths, lengths - 1 - steps, steps).to(x.device)
+    return x.gather(0, places[..., None].expand_as(x))
+
+
 def of_lengths(
     run: Backend, cell: Cell, x: Tensor, s0: Tensor, lengths: Tensor, *, whole: bool
 ) -> tuple[Tensor, Tensor]:
@@ -42,7 +56,7 @@ def of_lengths(
 def _whole(cell: Cell, x: Tensor, s0: Tensor, order: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Of x as it came; s0, lengths and the last states are in `order`, the longest sequence first."""
     steps, batch, _ = x.shape
-    live = torch.arange(steps)[:, None] < lengths
+    live = live_steps(lengths, steps)
     step, row = live.nonzero(as_tuple=True)
     place = step * batch + order[row]  # of each packed row among the T B rows of x
     counts = live.sum(1)

@@ -3,7 +3,8 @@
     x -> layer 1 -> dropout -> layer 2 -> dropout -> ... -> layer L -> outputs
 
 A new document may begin anywhere in a window: where starts[t, b] is true, sequence b's state is zero before
-step t. In reverse the steps are taken from the last to the first, so there a start is the last step of a document.
+step t. In reverse the steps are taken from the last to the first, so there a start is the last step of a document,
+and a sequence that is shorter than the others sets out at its own last step.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from retrograd.bptt.backends import BACKENDS, choose
 from retrograd.bptt.embedded import Backend, Read, numbers
-from retrograd.bptt.lengths import check_lengths, of_lengths
+from retrograd.bptt.lengths import check_lengths, of_lengths, turned
 from retrograd.bptt.shapes import check_inputs
 from retrograd.bptt.timings import Pass
 from retrograd.cells import Cell
@@ -71,11 +72,11 @@ class Stack(nn.Module):
         state = tuple(cell.initial_state(x.shape[1]) for cell in layers) if state is None else state
         if len(state) != len(layers):
             raise ShapeError(f"The state must hold one tensor a layer, {len(layers)}, got {len(state)}.")
-        if lengths is not None and (starts is not None or self.reverse):
-            raise UsageError("lengths go with neither starts nor reverse; mark the ends by starts instead.")
+        if lengths is not None and starts is not None:
+            raise UsageError("lengths and starts do not go together; leave one of them out.")
         lengths = None if lengths is None else check_lengths(lengths, x.shape)
         resets = _resets(starts, x.shape, reverse=self.reverse)
-        x = numbers(x).flip(0) if self.reverse else x
+        x = turned(numbers(x), lengths) if self.reverse else x
         last: list[Tensor] = []
         for depth, (cell, s0) in enumerate(zip(layers, state, strict=True)):
             if depth and self.training and self.dropout:
@@ -87,7 +88,7 @@ class Stack(nn.Module):
                 x, s = of_lengths(BACKENDS[name], cell, numbers(x), s0, lengths, whole=name == "native")
             last.append(s)
         outputs = numbers(x)
-        return outputs.flip(0) if self.reverse else outputs, tuple(last)
+        return turned(outputs, lengths) if self.reverse else outputs, tuple(last)
 
     def extra_repr(self) -> str:
         return f"dropout={self.dropout:g}, backend={self.backend!r}{', reverse=True' if self.reverse else ''}"

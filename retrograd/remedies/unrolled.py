@@ -3,7 +3,7 @@
     s[t] = F(p[t], s[t-1])          a tap sees s[t] and gives what step t + 1 starts from
 
     nn.RNN, nn.GRU, nn.LSTM     any depth, both directions, either axis order, packed sequences
-    Stack                       our own layers, with document starts
+    Stack                       our own layers, with document starts or several lengths
 
 The weights are the module's own: what autograd finds here, it finds in their `.grad`. Where a sequence has ended its
 state stays as it is. What torch.compile has made of the model runs as it was written. Axes: T time, B batch, X input,
@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from retrograd.bptt.embedded import Read, numbers
+from retrograd.bptt.lengths import live_steps
 from retrograd.bptt.stack import Stack
 from retrograd.cells import Cell, from_torch
 from retrograd.errors import NotMeasured
@@ -118,15 +120,23 @@ def _through(
 
 
 def _stack_forward(stack: Stack, watch: Watch) -> Callable[..., Any]:
+    def directed(x: Tensor) -> Tensor:
+        return x.flip(0) if stack.reverse else x
+
     def forward(
-        x: Tensor, state: Sequence[Tensor] | None = None, starts: Tensor | None = None
+        read: Read,
+        state: Sequence[Tensor] | None = None,
+        starts: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x = numbers(read)
         states = stack.initial_state(x.shape[1]) if state is None else state
         dropout = stack.dropout if stack.training else 0.0
-        if stack.reverse:
-            x, starts = x.flip(0), None if starts is None else starts.flip(0)
-        outputs, last = _through(_layers(stack), x, states, watch, dropout=dropout, starts=starts)
-        return outputs.flip(0) if stack.reverse else outputs, tuple(last)
+        live = None if lengths is None else live_steps(lengths, len(x), x.device)
+        marks = {name: directed(mask) for name, mask in (("starts", starts), ("live", live)) if mask is not None}
+        outputs, last = _through(_layers(stack), directed(x), states, watch, dropout=dropout, **marks)
+        outputs = directed(outputs)
+        return outputs if live is None else torch.where(live[..., None], outputs, 0.0), tuple(last)
 
     return forward
 

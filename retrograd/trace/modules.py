@@ -2,7 +2,7 @@
 
     nn.RNN, nn.GRU, nn.LSTM                 any depth, both directions, either axis order, packed sequences
     nn.RNNCell, nn.GRUCell, nn.LSTMCell     one step a call
-    Stack                                   our own layers, with document starts
+    Stack                                   our own layers, with document starts or several lengths
 
 Everything inside runs in the precision of the record; what goes in is cast up, what comes out is cast back.
 """
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from retrograd.bptt.embedded import Read, numbers
+from retrograd.bptt.lengths import live_steps
 from retrograd.bptt.stack import Stack
 from retrograd.errors import NotMeasured
 from retrograd.trace.passage import Noise, Passage
@@ -24,13 +25,16 @@ from retrograd.trace.replay import Run
 
 
 def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
-    """Stack.forward: (x (T, B, X), state, starts) -> (outputs (T, B, H), state); in reverse run from the end."""
+    """Stack.forward: (x (T, B, X), state, starts, lengths) -> (outputs (T, B, H), state); in reverse from the end."""
 
     def directed(x: Tensor) -> Tensor:
         return x.flip(0) if stack.reverse else x
 
     def forward(
-        read: Read, state: Sequence[Tensor] | None = None, starts: Tensor | None = None
+        read: Read,
+        state: Sequence[Tensor] | None = None,
+        starts: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         x, precise = numbers(read), passage.dtype
 
@@ -38,9 +42,12 @@ def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
             return [s.to(precise) for s in states]
 
         noise = _noise(stack, x.dtype)
-        begins = None if starts is None else directed(starts)
-        outputs, runs = passage.runs(directed(x.to(precise)), tuple(state or ()), arranged, noise=noise, starts=begins)
-        return directed(outputs).to(x.dtype, copy=True), passage.hand_out([r.final.to(x.dtype) for r in runs])
+        live = None if lengths is None else live_steps(lengths, len(x), x.device)
+        marks = {"starts": starts, "live": live}
+        turned = {name: directed(mask) for name, mask in marks.items() if mask is not None}
+        outputs, runs = passage.runs(directed(x.to(precise)), tuple(state or ()), arranged, noise=noise, **turned)
+        outputs = directed(outputs) if live is None else torch.where(live[..., None], directed(outputs), 0.0)
+        return outputs.to(x.dtype, copy=True), passage.hand_out([r.final.to(x.dtype) for r in runs])
 
     return forward
 

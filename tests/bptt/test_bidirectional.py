@@ -109,7 +109,7 @@ class TestBadInput:
         with pytest.raises(ShapeError, match="Both directions read the same inputs"):
             Bidirectional([LSTM(3, H)], [LSTM(4, H)])
 
-    @pytest.mark.parametrize("lengths", [[T] * (B + 1), [T, T, T, T + 1], [T, T, T, 0]])
+    @pytest.mark.parametrize("lengths", [[T] * (B + 1), [T, T, T, T + 1], [T, T, T, -1]])
     def test_lengths_that_the_batch_does_not_have(self, lengths):
         with pytest.raises(ShapeError, match="lengths must be"):
             both()(numbers(T, B, X), lengths=torch.tensor(lengths))

@@ -120,12 +120,13 @@ def test_a_start_forgets_even_a_state_that_is_not_a_number():
     assert outputs.isfinite().all()
 
 
+@pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "backwards"])
 @pytest.mark.parametrize("backend", HERE)
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "elman-sigmoid"])
-def test_with_lengths_a_batch_is_its_members_one_by_one(form, backend):
+def test_with_lengths_a_batch_is_its_members_one_by_one(form, backend, reverse):
     if backend in OBSTACLES and OBSTACLES[backend](cell_of(form)):
         pytest.skip(f"{form} does not run on {backend}")
-    stack = Stack([cell_of(form)], backend=backend)
+    stack = Stack([cell_of(form)], backend=backend, reverse=reverse)
     lengths = torch.tensor([3, T, 0, 5, 3])
     x = torch.randn(T, len(lengths), X, dtype=torch.float64, requires_grad=True)
     s0 = torch.randn(len(lengths), stack.layers[0].state_size, dtype=torch.float64)
@@ -168,7 +169,7 @@ class TestBadInput:
             Stack([LSTM(X, H)])(torch.zeros(T, B, X), lengths=torch.tensor(lengths))
 
     def test_lengths_beside_starts(self):
-        with pytest.raises(UsageError, match="neither starts nor reverse"):
+        with pytest.raises(UsageError, match="lengths and starts do not go together"):
             Stack([LSTM(X, H)])(
                 torch.zeros(T, B, X), starts=torch.zeros(T, B, dtype=torch.bool), lengths=torch.ones(B).long()
             )

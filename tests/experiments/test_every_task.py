@@ -87,6 +87,18 @@ def test_stopped_and_gone_on_with_it_ends_in_the_same_bits(name, small, tmp_path
         assert torch.equal(one, other), key
 
 
+@pytest.mark.parametrize("remedy", ["norm-preserving=2", "clip-in-time=0.001"])
+@pytest.mark.parametrize("name", ["adding", "recall", "language"])
+def test_a_remedy_of_the_training_is_there_for_numbers_and_for_tokens(name, remedy, small, tmp_path):
+    model = SMALL["model"] | {"cell": "elman"}
+    plain, remedied = (
+        train(small(name, model=model, training=SMALL["training"] | more), out=tmp_path / folder)
+        for folder, more in (("plain", {}), ("remedied", {"remedy": remedy}))
+    )
+    assert math.isfinite(remedied.test.loss)
+    assert remedied.test.loss != plain.test.loss
+
+
 @pytest.mark.parametrize("name", ["adding", "latch", "recall", "temporal-order", "copying"])
 def test_success_is_told_by_length(name, small, tmp_path):
     done = train(small(name), out=tmp_path / "run")

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from retrograd.bptt import Stack
+from retrograd.bptt.embedded import Embedded
 from retrograd.cells import GRU, LSTM, Elman
 from retrograd.errors import NotMeasured
 from retrograd.remedies.unrolled import unrolled
@@ -98,6 +99,26 @@ def test_a_stack_of_our_own_begins_a_document_from_zero():
         outputs, last = stack(x, None, starts)
     torch.testing.assert_close(outputs, expected, atol=1e-12, rtol=0)
     torch.testing.assert_close(last, states, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "backwards"])
+def test_a_stack_of_our_own_ends_where_each_sequence_ends(reverse):
+    stack = Stack([LSTM(X, H), GRU(H, H)], reverse=reverse).double()
+    x, lengths = torch.randn(T, B, X).double(), torch.tensor([2, T, 0, 5])
+    state = tuple(torch.randn(B, cell.state_size).double() for cell in stack.layers)
+    expected, states = stack(x, state, lengths=lengths)
+    with unrolled(stack, inert):
+        outputs, last = stack(x, state, lengths=lengths)
+    torch.testing.assert_close(outputs, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(last, states, atol=1e-12, rtol=0)
+
+
+def test_a_stack_of_our_own_takes_tokens_with_their_table():
+    stack, table, tokens = Stack([LSTM(X, H)]).double(), torch.randn(6, X).double(), torch.randint(6, (T, B))
+    expected, _ = stack(table[tokens])
+    with unrolled(stack, inert):
+        outputs, _ = stack(Embedded(table, tokens))
+    torch.testing.assert_close(outputs, expected, atol=1e-12, rtol=0)
 
 
 def test_dropout_between_layers_takes_place():

@@ -134,6 +134,18 @@ def test_a_stack_is_replayed_with_its_dropout_and_its_documents(dtype):
     assert torch.equal(trace.layers[1].starts, starts)
 
 
+@pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "backwards"])
+def test_a_stack_of_several_lengths_is_replayed_and_its_ends_are_known(reverse):
+    stack = Stack([LSTM(X, H), GRU(H, H)], reverse=reverse).double()
+    x, lengths = torch.randn(T, B, X).double(), torch.tensor([3, T, 0, 5])
+    state = tuple(torch.randn(B, cell.state_size).double() for cell in stack.layers)
+    (mine,), trace = seen(stack, x, state, None, lengths)
+    same(mine, stack(x, state, lengths=lengths), **TOLERANCE[torch.float64])
+    for layer in trace.layers:
+        assert layer.live.sum(0).tolist() == lengths.tolist()
+        assert bool(layer.live[-1 if reverse else 0, [0, 1, 3]].all())
+
+
 def test_a_stack_fed_its_own_state_continues():
     stack, x = Stack([LSTM(X, H), LSTM(H, H)]), torch.randn(T, B, X)
 
