@@ -61,4 +61,6 @@ class Bidirectional(nn.Module):
         ends = None if starts is None else starts.roll(-1, 0)  # a document ends before the next begins
         if ends is not None:
             ends[-1] = False  # its last step is the first that is taken, from zero as it is
-        return torch.cat([self.forwards(x, None, starts, lengths)[0], self.backwards(x, None, ends, lengths)[0]], dim=-1)
+        return torch.cat(
+            [self.forwards(x, None, starts, lengths)[0], self.backwards(x, None, ends, lengths)[0]], dim=-1
+        )

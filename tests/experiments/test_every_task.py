@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from retrograd.experiments.training import resuming, train, training
 from retrograd.reports.html import page
 from retrograd.tasks import TASKS
 
+PAPERS = Path(__file__).parents[2] / "configs"
 SMALL = {"task": {}, "model": {"hidden": 8, "embedding": 4}, "training": {"steps": 6, "batch": 8}}
 OF_ITS_OWN = {  # how small each is made
     "recall": {"length": 6},
@@ -85,6 +87,14 @@ def test_stopped_and_gone_on_with_it_ends_in_the_same_bits(name, small, tmp_path
         load(whole.run.path).state_dict().items(), load(parts.run.path).state_dict().values(), strict=True
     ):
         assert torch.equal(one, other), key
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PAPERS.glob("*-order.toml")) + sorted(PAPERS.glob("*-adding.toml")), ids=lambda p: p.stem
+)
+def test_the_settings_of_a_paper_train(path, tmp_path):
+    few = {"training": {"steps": 2, "batch": 4, "validate_every": 2}, "task": {"length": 12}}
+    assert math.isfinite(train(config.make(config.merge(config.read(path), few)), out=tmp_path / "run").test.loss)
 
 
 @pytest.mark.parametrize("remedy", ["norm-preserving=2", "clip-in-time=0.001"])

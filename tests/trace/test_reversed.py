@@ -78,12 +78,16 @@ def test_every_loss_has_the_gradients_of_a_plain_loop_from_the_end(kind, lengths
     forwards = model(x, lengths=lengths)[..., :H].detach()
     losses = (torch.cat([forwards, y], -1) * weights).sum(-1).tanh().sum(1)
     for t in range(1, T + 1):
-        recorded = [within(layer, g) for g, layer in zip(trace.gradients(t), trace.layers, strict=True) if layer.reverse]
+        recorded = [
+            within(layer, g) for g, layer in zip(trace.gradients(t), trace.layers, strict=True) if layer.reverse
+        ]
         for mine, kept in zip(recorded, states, strict=True):
             torch.testing.assert_close(mine, truth_of(losses[t - 1], kept, T, B), rtol=1e-10, atol=1e-14)
     reversed_layers = [layer for layer in trace.layers if layer.reverse]
     for layer, kept in zip(reversed_layers, states, strict=True):
-        torch.testing.assert_close(within(layer, layer.total), truth_of(losses.sum(), kept, T, B), rtol=1e-10, atol=1e-14)
+        torch.testing.assert_close(
+            within(layer, layer.total), truth_of(losses.sum(), kept, T, B), rtol=1e-10, atol=1e-14
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
