@@ -4,6 +4,7 @@ h' = h + F(x)          F(x) = f(z),  z = W_ih x + b_ih
 J  = I                 exactly, at any lag: no gradient vanishes or explodes, and nothing is forgotten
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -54,7 +55,10 @@ class Additive(Cell):
 
     def linearize(self, p: Tensor, s: Tensor) -> AdditiveLocal:
         y = self.update(p)
-        return AdditiveLocal(state=s + y, update=y, slope=self._f.derivative(y))
+        return self.linearized((y,), s, s + y)
+
+    def linearized(self, kept: Sequence[Tensor], s: Tensor, after: Tensor) -> AdditiveLocal:
+        return AdditiveLocal(state=after, update=kept[0], slope=self._f.derivative(kept[0]))
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, activation={self.activation!r}"

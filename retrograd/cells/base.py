@@ -168,6 +168,14 @@ class Cell(nn.Module, ABC):
         """The step from s linearised; with p and s (T, B, ...), all steps of a known trajectory at once."""
         raise NotMeasured(f"{type(self).__name__} gives no derivative in closed form; use the reference backend.")
 
+    def linearized(self, kept: Sequence[Tensor], s: Tensor, after: Tensor) -> Local:
+        """As `linearize`, where the state after the step is known, and what the step `kept` of its gates.
+
+        That is what the way back needs of an Elman cell, a GRU, an LSTM or an additive one beside the states: nothing;
+        r, z, n and a_n; i, f, g, o; F(x). Each is (..., H).
+        """
+        raise NotMeasured(f"It is not known what a step of {type(self).__name__} keeps.")
+
     def jacobian(self, x: Tensor, s: Tensor) -> Tensor:
         """J = ds'/ds, (B, S, S): row i is the pullback of the i-th unit vector."""
         local = self.linearize(self.project(x), s)

@@ -4,6 +4,7 @@ h' = f(z)          z = W_ih x + b_ih + W_hh h + b_hh
 J  = diag(f'(z)) W_hh
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -54,8 +55,10 @@ class Elman(Cell):
         return self._f.function(p + F.linear(s, self.weight_hh, self.bias_hh))
 
     def linearize(self, p: Tensor, s: Tensor) -> ElmanLocal:
-        h = self.recur(p, s)
-        return ElmanLocal(state=h, slope=self._f.derivative(h), weight_hh=self.weight_hh)
+        return self.linearized((), s, self.recur(p, s))
+
+    def linearized(self, kept: Sequence[Tensor], s: Tensor, after: Tensor) -> ElmanLocal:
+        return ElmanLocal(state=after, slope=self._f.derivative(after), weight_hh=self.weight_hh)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, activation={self.activation!r}"

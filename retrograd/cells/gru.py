@@ -10,6 +10,7 @@
 with r' = r (1 - r), z' = z (1 - z), n' = 1 - n^2. For p, K_p is K_a without the factor r in its last block.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,19 +65,27 @@ class GRU(Cell):
         super().__init__(input_size, hidden_size, bias=bias)
 
     def recur(self, p: Tensor, s: Tensor) -> Tensor:
-        _, _, z, n = self._gates(p, s)
-        return n + z * (s - n)
+        return self._after(self._kept(p, s), s)
 
     def linearize(self, p: Tensor, s: Tensor) -> GRULocal:
-        a_n, r, z, n = self._gates(p, s)
+        kept = self._kept(p, s)
+        return self.linearized(kept, s, self._after(kept, s))
+
+    def linearized(self, kept: Sequence[Tensor], s: Tensor, after: Tensor) -> GRULocal:
+        r, z, n, a_n = kept
         k_n = (1 - z) * (1 - n * n)
         k_r = k_n * a_n * r * (1 - r)
         k_z = (s - n) * z * (1 - z)
         to_p, to_a = torch.cat([k_r, k_z, k_n], -1), torch.cat([k_r, k_z, k_n * r], -1)
-        return GRULocal(n + z * (s - n), r, z, n, to_p, to_a, self.weight_hh)
+        return GRULocal(after, r, z, n, to_p, to_a, self.weight_hh)
 
-    def _gates(self, p: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _after(self, kept: Sequence[Tensor], s: Tensor) -> Tensor:
+        _, z, n, _ = kept
+        return n + z * (s - n)
+
+    def _kept(self, p: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+        """r, z, n and a_n."""
         p_r, p_z, p_n = p.chunk(3, -1)
         a_r, a_z, a_n = F.linear(h, self.weight_hh, self.bias_hh).chunk(3, -1)
         r, z = (p_r + a_r).sigmoid(), (p_z + a_z).sigmoid()
-        return a_n, r, z, (p_n + r * a_n).tanh()
+        return r, z, (p_n + r * a_n).tanh(), a_n

@@ -12,6 +12,7 @@ Back, from gradients dh and dc at h' and c':
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,24 +86,31 @@ class MemoryCell(Cell):
     weight_hh: nn.Parameter
 
     def recur(self, p: Tensor, s: Tensor) -> Tensor:
-        i, f, g, o, c = self._gates(p, s)
-        c = f * c + i * g
-        return torch.cat([self._put_out(o * c.tanh()), c], -1)
+        return self._after(self._gates(p, s), s)
 
-    def _linearized(self, p: Tensor, s: Tensor) -> tuple[Tensor, ...]:
-        """The fields of a MemoryLocal."""
-        i, f, g, o, c = self._gates(p, s)
-        c_new = f * c + i * g
-        y = c_new.tanh()
-        state = torch.cat([self._put_out(o * y), c_new], -1)
+    def linearize(self, p: Tensor, s: Tensor) -> MemoryLocal:
+        gates = self._gates(p, s)
+        return self.linearized(gates, s, self._after(gates, s))
+
+    @abstractmethod
+    def linearized(self, kept: Sequence[Tensor], s: Tensor, after: Tensor) -> MemoryLocal:
+        """Also of a cell with a projection; `kept` are the gates."""
+
+    def _fields(self, gates: Sequence[Tensor], s: Tensor, after: Tensor) -> tuple[Tensor, ...]:
+        """Of a MemoryLocal."""
+        i, f, g, o = gates
+        c, y = s[..., self.output_size :], after[..., self.output_size :].tanh()
         to_z = torch.cat([g * i * (1 - i), c * f * (1 - f), i * (1 - g * g), y * o * (1 - o)], -1)
-        return state, i, f, g, o, o * (1 - y * y), to_z, self.weight_hh
+        return after, i, f, g, o, o * (1 - y * y), to_z, self.weight_hh
 
-    def _gates(self, p: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """And the memory."""
-        h, c = s[..., : self.output_size], s[..., self.output_size :]
-        i, f, g, o = (p + F.linear(h, self.weight_hh, self.bias_hh)).chunk(4, -1)
-        return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid(), c
+    def _gates(self, p: Tensor, s: Tensor) -> tuple[Tensor, ...]:
+        i, f, g, o = (p + F.linear(s[..., : self.output_size], self.weight_hh, self.bias_hh)).chunk(4, -1)
+        return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+
+    def _after(self, gates: Sequence[Tensor], s: Tensor) -> Tensor:
+        i, f, g, o = gates
+        c = f * s[..., self.output_size :] + i * g
+        return torch.cat([self._put_out(o * c.tanh()), c], -1)
 
     @abstractmethod
     def _put_out(self, m: Tensor) -> Tensor:
@@ -119,8 +127,8 @@ class LSTM(MemoryCell):
     def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True) -> None:
         super().__init__(input_size, hidden_size, bias=bias)
 
-    def linearize(self, p: Tensor, s: Tensor) -> LSTMLocal:
-        return LSTMLocal(*self._linearized(p, s))
+    def linearized(self, kept: Sequence[Tensor], s: Tensor, after: Tensor) -> LSTMLocal:
+        return LSTMLocal(*self._fields(kept, s, after))
 
     def _put_out(self, m: Tensor) -> Tensor:
         return m

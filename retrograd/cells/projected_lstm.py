@@ -8,6 +8,7 @@ The state is [h; c], (P + H). Back, from gradients dh and dc at h' and c', dm = 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -52,8 +53,8 @@ class ProjectedLSTM(MemoryCell):
         whole = self.weight_hh.detach() @ self.weight_hr.detach()
         return dict(zip(self.gates, whole.chunk(len(self.gates)), strict=True))
 
-    def linearize(self, p: Tensor, s: Tensor) -> ProjectedLSTMLocal:
-        return ProjectedLSTMLocal(*(*self._linearized(p, s), self.weight_hr))
+    def linearized(self, kept: Sequence[Tensor], s: Tensor, after: Tensor) -> ProjectedLSTMLocal:
+        return ProjectedLSTMLocal(*(*self._fields(kept, s, after), self.weight_hr))
 
     def _put_out(self, m: Tensor) -> Tensor:
         return F.linear(m, self.weight_hr)

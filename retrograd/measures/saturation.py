@@ -6,12 +6,12 @@
 f is an LSTM's forget gate, and a GRU's update gate z, which keeps when it is near 1.
 """
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from retrograd.measures.bootstrap import quantile
-from retrograd.measures.stretches import live_steps
 from retrograd.trace import LayerTrace, Trace
 
 SATURATED = 0.05
@@ -46,19 +46,28 @@ def saturation(trace: Trace) -> Saturation:
 
 
 def _of_layer(layer: LayerTrace) -> LayerSaturation:
-    live, linear = live_steps(layer), layer.linear
-    derivatives = {name: d[live] for name, d in linear.derivatives.items()}  # (N, H)
-    gates = {name: gate[live] for name, gate in linear.gates.items()}
+    linear = layer.linear
+    derivatives = {name: _counted(layer, d) for name, d in linear.derivatives.items()}
+    gates = {name: _counted(layer, gate) for name, gate in linear.gates.items()}
     keeping = KEEPING_GATE.get(layer.kind)
     return LayerSaturation(
         layer=layer.name,
         cell=layer.kind,
-        saturated={name: float((d < SATURATED).double().mean()) for name, d in derivatives.items()},
-        dead={name: float((d == 0).all(0).double().mean()) for name, d in derivatives.items()},
+        saturated={name: _share(d < SATURATED) for name, d in derivatives.items()},
+        dead={name: _share((d == 0).all(0)) for name, d in derivatives.items()},
         gates={name: float(gate.mean()) for name, gate in gates.items()},
         keeping=keeping,
         timescales=_timescales(gates[keeping]) if keeping else None,
     )
+
+
+def _counted(layer: LayerTrace, values: Tensor) -> Tensor:
+    """(T, B, H) as (N, H), of the steps that there are."""
+    return values.flatten(0, 1) if layer.live is None else values[layer.live]
+
+
+def _share(true: Tensor) -> float:
+    return int(true.count_nonzero()) / true.numel() if true.numel() else math.nan
 
 
 def _timescales(gate: Tensor) -> tuple[float, float, float]:

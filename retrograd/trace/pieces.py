@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retrograd.bptt.native import Whole, whole
-from retrograd.cells import Cell
+from retrograd.cells import Cell, Local
 
 SHORTEST = 4  # steps of a piece on average: with shorter ones nothing is gained
 
@@ -19,8 +19,16 @@ class Pieces:
 
     def __init__(self, begins: list[int], wholes: list[Whole], first: Tensor, starts: Tensor | None) -> None:
         self._begins, self._wholes, self._starts = begins, wholes, starts
-        self.states = torch.cat([first[None], *(piece.states[1:] for piece in wholes)])  # (T+1, B, S)
+        alone = len(wholes) == 1 and starts is None
+        # (T+1, B, S)
+        self.states = wholes[0].states if alone else torch.cat([first[None], *(it.states[1:] for it in wholes)])
         self.before = self.states[:-1] if starts is None else torch.where(starts[..., None], 0.0, self.states[:-1])
+
+    def linearized(self, cell: Cell) -> Local:
+        """All steps at once, (T, B, ...)."""
+        each = zip(*(piece.kept for piece in self._wholes), strict=True)
+        kept = [torch.cat(parts) if len(parts) > 1 else parts[0] for parts in each]
+        return cell.linearized(kept, self.before, self.states[1:])
 
     def back(self, total: Tensor, ends: Tensor, *, wanted: bool) -> Tensor | None:
         """What enters at each state, total (A, T+1, B, S), becomes the total there, in place.
@@ -46,7 +54,7 @@ class Pieces:
 
 
 def taken(cell: Cell, p: Tensor, s: Tensor, starts: Tensor | None) -> Pieces | None:
-    """All states from projections p (T, B, P) and s (B, S); None where the kernels do not take this cell.
+    """All states from s (B, S) and the projections p (T, B, P), which it uses up; None where no kernel takes this cell.
 
     `starts` (T, B): before which steps a sequence's state is set to zero.
     """

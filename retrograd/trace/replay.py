@@ -102,7 +102,7 @@ class Tape(Steps):
         if self.live is None:
             self._pieces = taken(self.cell, p, s, self.starts)
         if self._pieces is not None:
-            self.linear = self.cell.linearize(p, self._pieces.before)
+            self.linear = self._pieces.linearized(self.cell)
             return self._pieces.states
         states, steps = [s], []
         for t in range(len(p)):

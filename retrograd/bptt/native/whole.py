@@ -9,21 +9,37 @@ import torch
 from torch import Tensor
 
 from retrograd.bptt.native.backend import kind_of, no_native, weights_of
-from retrograd.bptt.native.operation import GRU, LSTM, Inputs, Run, at_gates, full, states
+from retrograd.bptt.native.operation import ELMAN, GRU, KEPT, LSTM, Inputs, Run, at_gates, full, states
 from retrograd.cells import Cell
 
 
 class Whole:
-    """A pass over p (T, B, P), as `cell.project` gives it, from s0 (B, S). `cell` is one that `no_native` lets pass."""
+    """A pass over p (T, B, P), as `cell.project` gives it, from s0 (B, S). `cell` is one that `no_native` lets pass.
+
+    p is used up: what the cell keeps stands in its place.
+    """
 
     def __init__(self, cell: Cell, p: Tensor, s0: Tensor) -> None:
         self.steps, self.batch, _ = p.shape
         s0 = s0.contiguous()
         self._inputs = Inputs(kind_of(cell), full(self.steps, self.batch), p[:0], s0, weights_of(cell))
-        self._run = states(self._inputs, self._arranged(p.flatten(0, 1)))
-        parts = [self._run.h, self._run.c] if self._inputs.kind.cell == LSTM else [self._run.h]
-        after = torch.cat(parts, -1).view(self.steps, self.batch, -1)
-        self.states = torch.cat([s0[None], after])  # (T+1, B, S)
+        self._run = states(self._inputs, self._arranged(p.detach().flatten(0, 1)))
+        self.states = s0.new_empty(self.steps + 1, *s0.shape)  # (T+1, B, S)
+        self.states[0] = s0
+        H = self._run.h.shape[1]
+        self.states[1:, :, :H] = self._run.h.view(self.steps, self.batch, H)
+        if self._inputs.kind.cell == LSTM:
+            self.states[1:, :, H:] = self._run.c.view(self.steps, self.batch, H)
+
+    @property
+    def kept(self) -> tuple[Tensor, ...]:
+        """What each step keeps, (T, B, H) each, as `cell.linearized` takes it."""
+        cell = self._inputs.kind.cell
+        blocks = () if cell == ELMAN else self._run.kept.view(self.steps, self.batch, -1).chunk(KEPT[cell], -1)
+        if cell != GRU:
+            return blocks
+        n, r, z, a_n = blocks
+        return r, z, n, a_n
 
     def back(self, entering: Tensor) -> tuple[Tensor, Tensor]:
         """From what enters at the first states (t+1, B, S): the total there, and the gradient at p (t, B, P).
@@ -45,7 +61,7 @@ class Whole:
         """As the kernels want it: with b_hh, and of a GRU n, r, z, room for a_n."""
         kind, bias = self._inputs.kind, self._inputs.weights.bias_hh
         if kind.cell != GRU:
-            return p.clone(memory_format=torch.contiguous_format) if bias is None else (p + bias).contiguous()
+            return (p if bias is None else p.add_(bias)).contiguous()
         H = p.shape[1] // 3
         gates = p[:, : 2 * H] if bias is None else p[:, : 2 * H] + bias[: 2 * H]
         return torch.cat([p[:, 2 * H :], gates, torch.empty_like(p[:, :H])], -1)
