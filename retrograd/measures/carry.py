@@ -13,13 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from retrograd.bptt.native import Maps, no_native, swept
+from retrograd.cells import GRU, LSTM, Cell, Elman, Local
 from retrograd.errors import UsageError
-from retrograd.numerics import unit
+from retrograd.measures.step_jacobians import unitwise
+from retrograd.numerics import all_finite, unit
 from retrograd.trace import LayerTrace, Trace
 
 NEAR, FAR = 1e-12, 1e12  # the lengths between which a gradient travels: their squares are no more than float32 holds
 
-Back = Callable[[int, Tensor], Tensor]  # J[t]^T of a stack (E, B, S)
+SWEPT = (Elman, GRU, LSTM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,27 +51,40 @@ def carry(
     steps = range(1, len(it) + 1) if entries is None else sorted(set(entries))
     if not steps or steps[0] < 1 or steps[-1] > len(it):
         raise UsageError(f"Entries are steps from 1 to {len(it)}, got {list(steps)}.")
-    back, dtype = _back(it, precision)
+    own = it.states.dtype
     entering = it.entering[[step - 1 for step in steps]]
-    log_norms, total = taken_back(back, entering, steps, length=len(it), dtype=dtype)
+    if _plain(it):
+        local = it.linear if precision in (None, own) else it.linear.to(precision)
+        log_norms, total = _swept(it.cell, local, entering, steps)
+    else:
+        log_norms, total = taken_back(it.back, entering, steps, length=len(it), dtype=own)
     return Carry(log_norms=log_norms, entries=tuple(steps), total=total.to(it.states), layer=it.name)
 
 
-def _back(layer: LayerTrace, precision: torch.dtype | None) -> tuple[Back, torch.dtype]:
-    """A step back, and what it takes."""
-    own = layer.states.dtype
-    plain = layer.cell is not None and layer.starts is None and layer.live is None and len(layer.runs) == 1
-    if precision in (None, own) or not plain or not layer.states.isfinite().all():
-        return layer.back, own
-    assert precision is not None
-    local = layer.linear.to(precision)
-    return lambda t, delta: local[t - 1].pullback(delta)[0], precision
+def _plain(layer: LayerTrace) -> bool:
+    """Does every step lead on from the one before, by an equation and finite numbers?"""
+    if layer.cell is None or layer.starts is not None or layer.live is not None or len(layer.runs) != 1:
+        return False
+    return all_finite([layer.states, *layer.cell.parameters()])
+
+
+def _swept(cell: Cell, local: Local, entering: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """As `taken_back`, by the kernels where these know the cell's steps."""
+    if type(cell) not in SWEPT or no_native(cell) or local.state.dtype not in (torch.float32, torch.float64):
+        length, dtype = len(local.state), local.state.dtype
+        return taken_back(lambda t, d: local[t - 1].pullback(d)[0], entering, steps, length=length, dtype=dtype)
+    it = unitwise(cell, local)
+    maps = Maps(it.to_a.movedim(0, 2), it.direct.movedim(0, 2), it.weight_hh)
+    units, logs = unit(entering)
+    return swept(maps, torch.tensor(steps), units.to(it.to_a), logs.nan_to_num(0, 0, 0), entering.to(it.to_a))
 
 
 def taken_back(
-    back: Back, entering: Tensor, steps: Sequence[int], *, length: int, dtype: torch.dtype
+    back: Callable[[int, Tensor], Tensor], entering: Tensor, steps: Sequence[int], *, length: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """What enters at each of `steps` (E, B, S), taken back together: ln |.| (E, T+1, B), and their sum (T+1, B, S).
+    """What enters at each of `steps` (E, B, S), taken back by `back(t, .)`, the J[t]^T of a stack.
+
+    ln |.| (E, T+1, B), and the sum of all entries (T+1, B, S).
 
     The latest entry comes last, and others join to its left; behind them travels their sum.
     """

@@ -254,24 +254,24 @@ def _closed_form(cell: Cell, layer: LayerTrace, times: Tensor, sequence: Tensor)
     x, s = (aligned(values, times - 1, sequence) for values in (layer.inputs, layer.states))
     cell = on_cpu(cell).requires_grad_(False)
     with torch.no_grad():
-        if isinstance(cell, MultiTap):
-            return Register(cell, cell.linearize(cell.project(x), s))
-        return unitwise(cell, x, s)
+        local = cell.linearize(cell.project(x), s)
+        return Register(cell, local) if isinstance(cell, MultiTap) else unitwise(cell, local)
 
 
-def unitwise(cell: Cell, x: Tensor, s: Tensor) -> Unitwise:
-    """The maps of a cell's steps from inputs (n, b, X) and the states before them, (n, b, S)."""
-    W = s.new_zeros(0, cell.hidden_size) if cell.weight_hh is None else cell.weight_hh
-    local, H = cell.linearize(cell.project(x), s), cell.hidden_size
-    direct, to_p, to_a = [], [], []
-    for begin in range(0, s.shape[-1], H):
-        ones = torch.zeros_like(s)
+def unitwise(cell: Cell, local: Local) -> Unitwise:
+    """The maps of a cell's steps, linearised, (n, b, ...); in their precision."""
+    W_ih, W = (None if W is None else W.detach().to(local.state) for W in (cell.weight_ih, cell.weight_hh))
+    assert W_ih is not None
+    W = local.state.new_zeros(0, cell.hidden_size) if W is None else W
+    direct, to_p, to_a, H = [], [], [], cell.hidden_size
+    for begin in range(0, local.state.shape[-1], H):
+        ones = torch.zeros_like(local.state)
         ones[..., begin : begin + H] = 1
         at_s, at_p, at_a = local.pullback(ones)
         direct.append(torch.cat([at_s[..., :H] - at_a @ W, at_s[..., H:]], -1))
         to_p.append(at_p)
         to_a.append(at_a)
-    return Unitwise(_blocks(to_p, H), _blocks(to_a, H), _blocks(direct, H), cell.weight_ih, W)
+    return Unitwise(_blocks(to_p, H), _blocks(to_a, H), _blocks(direct, H), W_ih, W)
 
 
 def _blocks(parts: list[Tensor], H: int) -> Tensor:

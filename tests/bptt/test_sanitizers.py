@@ -15,7 +15,7 @@ import pytest
 from retrograd.bptt.native.library import ELSEWHERE
 
 ROOT = Path(__file__).parents[2]
-TESTS = ["tests/bptt/test_native.py", "tests/bptt/test_softmax.py"]
+TESTS = ["tests/bptt/test_native.py", "tests/bptt/test_softmax.py", "tests/bptt/test_sweep.py"]
 
 
 def preloaded(compiler):

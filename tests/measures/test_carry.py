@@ -1,6 +1,7 @@
 """What enters a layer and is carried back by it adds up to autograd's total."""
 
 import math
+import sys
 from functools import partial
 
 import pytest
@@ -8,12 +9,15 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from retrograd.bptt import native
+from retrograd.bptt.native import library
 from retrograd.bptt.stack import Stack
 from retrograd.cells import GRU, LSTM, Elman
 from retrograd.errors import UsageError
 from retrograd.measures import carry
 from retrograd.trace import record
 
+carrying = sys.modules["retrograd.measures.carry"]  # its package gives the function by this name
 X, H, B, T = 3, 5, 4, 14
 
 
@@ -52,6 +56,23 @@ def test_a_diagonal_net_carries_each_entry_by_the_power_of_its_weights():
         for k in range(T + 1):
             truth = (d ** (e - k)).norm().log().item() if k <= e else -math.inf
             assert carried.log_norms[row, k].tolist() == pytest.approx([truth] * B, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.skipif(isinstance(library(), str), reason="there are no kernels here")
+@pytest.mark.parametrize("precision", [None, torch.float32])
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_the_kernels_carry_back_what_torch_does_step_by_step(kind, precision, monkeypatch):
+    module, x, swept = kind(X, 19).double(), torch.randn(T, B, X).double(), []
+    trace = record(module, lambda m: m(x)[0].square().sum(-1))
+    monkeypatch.setattr(carrying, "swept", lambda *given: swept.append(native.swept(*given)) or swept[-1])
+    found = carry(trace, precision=precision)
+    assert len(swept) == 1
+    monkeypatch.setattr(carrying, "SWEPT", ())
+    truth = carry(trace, precision=precision)
+    assert len(swept) == 1
+    tolerance = 1e-12 if precision is None else 1e-5
+    torch.testing.assert_close(found.log_norms, truth.log_norms, atol=tolerance, rtol=0)
+    torch.testing.assert_close(found.total, truth.total, atol=tolerance, rtol=0)
 
 
 def test_a_few_entries_are_rows_of_all():

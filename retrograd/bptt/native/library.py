@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 NAME = "libretrograd_kernels"
-VERSION = 3  # of the fields below and the functions, as in source/library.cpp
+VERSION = 4  # of the fields below and the functions, as in source/library.cpp
 ELSEWHERE = "RETROGRAD_KERNELS"  # an environment variable: the library to load instead, or "off"
 
 _integer, _address = ctypes.c_int64, ctypes.c_void_p
@@ -47,6 +47,16 @@ class Softmax(ctypes.Structure):
     )
 
 
+class Sweep(ctypes.Structure):
+    """What enters a layer at some steps, to be taken back; as in source/task.h."""
+
+    _fields_ = (
+        *((name, _integer) for name in ("wide", "threads", "steps", "batch", "hidden", "parts", "gates", "entries")),
+        *((name, _address) for name in ("at", "weight", "to_a", "direct", "units", "logs", "entering")),
+        *((name, _address) for name in ("log_norms", "total")),
+    )
+
+
 class Library:
     """The kernels, ready to be called, and the instruction sets that fit this processor, the best first."""
 
@@ -73,6 +83,13 @@ class Library:
 
     def softmax(self, task: Softmax) -> None:
         failed = self._library.retrograd_softmax(self.set.encode(), ctypes.byref(task))
+        assert not failed, f"unknown instruction set: {self.set}"
+
+    def sweep(self, task: Sweep) -> None:
+        """Raises MemoryError where there is none left."""
+        failed = self._library.retrograd_sweep(self.set.encode(), ctypes.byref(task))
+        if failed == 1:
+            raise MemoryError(f"No memory for {task.entries} gradients of {task.hidden} units; take fewer entries.")
         assert not failed, f"unknown instruction set: {self.set}"
 
     def flush(self, on: Sequence[bool]) -> list[bool]:

@@ -3,6 +3,7 @@
 
 #include "sequence.h"
 #include "softmax.h"
+#include "sweep.h"
 
 namespace retrograd {
 namespace {
@@ -60,6 +61,15 @@ int of_cell(const RetrogradTask& task, bool back, const Runtime& runtime) {
   }
 }
 
+template <class R>
+int swept(const RetrogradSweep& task, const Runtime& runtime) {
+  Sweep<R> work(task);
+  const Scratch<double> scales = scratch<double>(task.threads * task.entries);
+  if (!work.ready() || !scales) return OUT_OF_MEMORY;
+  by_team(runtime, task.threads, [&](int thread, int count) { sweep(work, scales.get(), thread, count); });
+  return 0;
+}
+
 }  // namespace
 
 namespace NAME {
@@ -73,6 +83,10 @@ int softmax(const RetrogradSoftmax& task, const Runtime& runtime) {
     task.wide ? retrograd::softmax<double>(task, thread, count) : retrograd::softmax<float>(task, thread, count);
   });
   return 0;
+}
+
+int sweep(const RetrogradSweep& task, const Runtime& runtime) {
+  return task.wide ? swept<double>(task, runtime) : swept<float>(task, runtime);
 }
 
 }  // namespace NAME

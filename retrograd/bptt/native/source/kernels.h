@@ -12,6 +12,7 @@ enum { OUT_OF_MEMORY = 1, UNKNOWN = 2 };
   namespace name {                                            \
   int sequence(const RetrogradTask&, bool, const Runtime&);   \
   int softmax(const RetrogradSoftmax&, const Runtime&);       \
+  int sweep(const RetrogradSweep&, const Runtime&);           \
   }
 
 RETROGRAD_SET(plain)

@@ -17,20 +17,21 @@ struct Set {
   const char* name;
   int (*sequence)(const RetrogradTask&, bool, const retrograd::Runtime&);
   int (*softmax)(const RetrogradSoftmax&, const retrograd::Runtime&);
+  int (*sweep)(const RetrogradSweep&, const retrograd::Runtime&);
   bool (*fits)();
 };
 
 const Set sets[] = {
 #if defined(__x86_64__)
-    {"AVX-512", retrograd::avx512::sequence, retrograd::avx512::softmax,
+    {"AVX-512", retrograd::avx512::sequence, retrograd::avx512::softmax, retrograd::avx512::sweep,
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
      }},
-    {"AVX2", retrograd::avx2::sequence, retrograd::avx2::softmax,
+    {"AVX2", retrograd::avx2::sequence, retrograd::avx2::softmax, retrograd::avx2::sweep,
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
 #endif
-    {"plain", retrograd::plain::sequence, retrograd::plain::softmax, [] { return true; }},
+    {"plain", retrograd::plain::sequence, retrograd::plain::softmax, retrograd::plain::sweep, [] { return true; }},
 };
 
 const Set* named(const char* name) {
@@ -68,7 +69,7 @@ bool flush(bool on) {
 extern "C" {
 
 // Which fields and functions this library has; Python refuses one that was built from other sources than its own.
-int retrograd_version() { return 3; }
+int retrograd_version() { return 4; }
 
 // The name of the i-th instruction set that this processor has, the best first; null behind the last.
 const char* retrograd_set(int i) {
@@ -97,6 +98,11 @@ int retrograd_run(const char* name, const RetrogradTask* task, int back) {
 int retrograd_softmax(const char* name, const RetrogradSoftmax* task) {
   const Set* set = named(name);
   return set ? set->softmax(*task, own_runtime()) : int(retrograd::UNKNOWN);
+}
+
+int retrograd_sweep(const char* name, const RetrogradSweep* task) {
+  const Set* set = named(name);
+  return set ? set->sweep(*task, own_runtime()) : int(retrograd::UNKNOWN);
 }
 
 // Sets of each of so many threads of the team whether it flushes denormal numbers, and leaves how it was set. A team may

@@ -31,6 +31,20 @@ extern "C" struct RetrogradTask {
   void* d_states;      // (N, S) the total gradient at each state; or null
 };
 
+// What enters a layer at some steps, to be taken back to its first state (sweep.h, which names the axes).
+extern "C" struct RetrogradSweep {
+  int64_t wide, threads, steps, batch, hidden, parts, gates, entries;
+  const int64_t* at;     // (E), rising: the states 1 .. T at which it enters
+  const void* weight;    // (G H, H)
+  const void* to_a;      // (T, B, M, G, H)
+  const void* direct;    // (T, B, M, M, H): from part m to part c
+  const void* units;     // (E, B, S) of length 1
+  const double* logs;    // (E, B) ln of their lengths
+  const void* entering;  // (E, B, S) as it is
+  double* log_norms;     // (E, T + 1, B): written where the state is not after the entry
+  void* total;           // (T + 1, B, S): written up to the last entry
+};
+
 extern "C" struct RetrogradSoftmax {
   int64_t wide, threads, rows, size;
   void* logits;            // (rows, size): in their place, `scale` times the gradient of each row's loss
