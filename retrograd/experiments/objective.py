@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrograd.bptt.native import softmax_loss
-from retrograd.models import Recurrent
+from retrograd.models import Network
 from retrograd.tasks.window import IGNORED, Window
 from retrograd.training.loop import Loss, State
 
@@ -61,7 +61,7 @@ def answers(
 
 
 def objective(
-    model: nn.Module, reduction: Literal["token", "sequence"], device: torch.device
+    model: Network, reduction: Literal["token", "sequence"], device: torch.device
 ) -> Callable[[Window, State], tuple[Loss, State]]:
     """What tbptt asks for: (window, state) -> (loss, state).
 
@@ -76,15 +76,12 @@ def objective(
         if window.targets.is_floating_point():
             outputs, state = answers(model, window, state)
             mean = (outputs.squeeze(-1)[asked] - window.targets[asked]).square().mean()
-        elif isinstance(model, Recurrent):  # never holds the logits of all steps
+        else:
             h, state = answers(model, window, state, call=model.read)
             softmax = model.softmax
             mean = softmax_loss(
                 h.flatten(0, 1), softmax.weight, softmax.bias, window.targets.flatten(), ignored=IGNORED
             )
-        else:
-            outputs, state = answers(model, window, state)
-            mean = F.cross_entropy(outputs.flatten(0, 1), window.targets.flatten(), ignore_index=IGNORED)
         scale = 1.0 if reduction == "token" else tokens / window.targets.shape[1]
         return Loss(mean * scale, mean.detach(), tokens), state
 

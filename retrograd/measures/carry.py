@@ -53,19 +53,20 @@ def carry(
         raise UsageError(f"Entries are steps from 1 to {len(it)}, got {list(steps)}.")
     own = it.states.dtype
     entering = it.entering[[step - 1 for step in steps]]
-    if _plain(it):
+    cell = _plain(it)
+    if cell is not None:
         local = it.linear if precision in (None, own) else it.linear.to(precision)
-        log_norms, total = _swept(it.cell, local, entering, steps)
+        log_norms, total = _swept(cell, local, entering, steps)
     else:
         log_norms, total = taken_back(it.back, entering, steps, length=len(it), dtype=own)
     return Carry(log_norms=log_norms, entries=tuple(steps), total=total.to(it.states), layer=it.name)
 
 
-def _plain(layer: LayerTrace) -> bool:
-    """Does every step lead on from the one before, by an equation and finite numbers?"""
+def _plain(layer: LayerTrace) -> Cell | None:
+    """The layer's cell, where every step leads on from the one before by its equation and finite numbers."""
     if layer.cell is None or layer.starts is not None or layer.live is not None or len(layer.runs) != 1:
-        return False
-    return all_finite([layer.states, *layer.cell.parameters()])
+        return None
+    return layer.cell if all_finite([layer.states, *layer.cell.parameters()]) else None
 
 
 def _swept(cell: Cell, local: Local, entering: Tensor, steps: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from retrograd.bptt import State
 from retrograd.bptt.bidirectional import Bidirectional
+from retrograd.models.answering import Answering
 
 
-class BothWays(nn.Module):
+class BothWays(Answering):
     """Tokens (T, B), or numbers (T, B, X), to logits (T, B, V); `types` is 0 where numbers are read."""
 
     asks: ClassVar[tuple[str, ...]] = ("lengths",)
@@ -27,9 +28,8 @@ class BothWays(nn.Module):
         self.softmax = nn.Linear(stacks.hidden_size, answers)
         self.dropout = dropout
 
-    def forward(
+    def read(
         self, inputs: Tensor, state: State | None = None, starts: Tensor | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]:
         x = inputs if self.embedding is None else self.embedding(inputs)
-        h = self.stacks(x, starts, lengths)
-        return self.softmax(F.dropout(h, self.dropout, self.training)), ()
+        return F.dropout(self.stacks(x, starts, lengths), self.dropout, self.training), ()

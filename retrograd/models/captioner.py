@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from retrograd.bptt import Stack, State
 from retrograd.errors import ShapeError
+from retrograd.models.answering import Answering
 from retrograd.models.source import begins
 
 FIELDS = 4  # along each side
@@ -25,7 +26,7 @@ CHANNELS = (16, 32, 64)  # of the convolutions
 GROUPS = 8  # of channels, each brought to mean 0 and variance 1 (Wu and He 2018)
 
 
-class Captioner(nn.Module):
+class Captioner(Answering):
     """Tokens (T, B) and pictures (B, C, height, width) to logits (T, B, V), with the decoder's state.
 
     Pictures are numbers from 0 to 1, or bytes. Without a state they are looked at; with one they are not.
@@ -54,7 +55,7 @@ class Captioner(nn.Module):
         self.stack = stack
         self.softmax = nn.Linear(highest.hidden_size, answers or types)
 
-    def forward(
+    def read(
         self,
         inputs: Tensor,
         state: State | None = None,
@@ -63,7 +64,7 @@ class Captioner(nn.Module):
     ) -> tuple[Tensor, State]:
         state = self.look(source) if begins(state, starts) else state
         h, state = self.stack(self.embedding(inputs), state)
-        return self.softmax(F.dropout(h, self.dropout, self.training)), state
+        return F.dropout(h, self.dropout, self.training), state
 
     def look(self, source: Tensor | None) -> State:
         """The state before the first word."""

@@ -19,11 +19,12 @@ from torch.nn import functional as F
 
 from retrograd.bptt import Stack, State
 from retrograd.errors import ConfigError, ShapeError
+from retrograd.models.answering import Answering
 from retrograd.models.attention import Attention
 from retrograd.models.source import begins
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Answering):
     """Tokens (T, B) and a source (S, B) to logits (T, B, V), with what goes on to the next step.
 
     The state is a flat tuple, the batch first in each: the decoder's layers, and with attention the encoder's outputs
@@ -55,22 +56,22 @@ class EncoderDecoder(nn.Module):
         self.softmax = nn.Linear(highest.hidden_size, answers or types)
         self.dropout = dropout
 
-    def forward(
+    def read(
         self,
         inputs: Tensor,
         state: State | None = None,
         starts: Tensor | None = None,
         source: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        state = self.read(source) if begins(state, starts) else state
+        state = self.encode(source) if begins(state, starts) else state
         assert state is not None
         layers = len(self.stack.layers)
         h, after = self.stack(self._kept(self.embedding(inputs)), state[:layers])
         if self.attention is not None:
             h = self.attention(h, *state[layers:])
-        return self.softmax(self._kept(h)), (*after, *state[layers:])
+        return self._kept(h), (*after, *state[layers:])
 
-    def read(self, source: Tensor | None) -> State:
+    def encode(self, source: Tensor | None) -> State:
         """The state before the first word that is written."""
         if source is None or source.dim() != 2 or not len(source):
             came = "none" if source is None else tuple(source.shape)

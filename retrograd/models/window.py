@@ -16,11 +16,12 @@ from torch.nn import functional as F
 
 from retrograd.cells.activations import activation_named
 from retrograd.errors import ConfigError, ShapeError
+from retrograd.models.answering import Answering
 
 State = tuple[Tensor, ...]  # one of token ids, (B, n - 1), the latest last
 
 
-class WindowLM(nn.Module):
+class WindowLM(Answering):
     """Tokens (T, B) to logits (T, B, V), with the tokens that the next step looks back on."""
 
     asks: ClassVar[tuple[str, ...]] = ()  # of a window's other parts, beside inputs, state and starts
@@ -48,11 +49,10 @@ class WindowLM(nn.Module):
         """Nothing came before."""
         return (torch.full((batch, self.context - 1), self.types, device=self.softmax.weight.device),)
 
-    def forward(self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
+    def read(self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
         seen, state = self._windows(tokens, self.initial_state(tokens.shape[1]) if state is None else state, starts)
         e = self.embedding(seen).flatten(-2)
-        h = F.dropout(self._f(self.hidden(e)), self.dropout, self.training)
-        return self.softmax(h), state
+        return F.dropout(self._f(self.hidden(e)), self.dropout, self.training), state
 
     def extra_repr(self) -> str:
         return f"context={self.context}, activation={self.activation!r}, dropout={self.dropout:g}"

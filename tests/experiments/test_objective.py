@@ -47,6 +47,31 @@ def test_by_sequence_the_loss_is_the_sum_over_steps_averaged_over_the_batch(mode
     assert loss.tensor.item() == pytest.approx(sum(by_hand(model, window())) / 3, rel=1e-5)
 
 
+NETWORKS = {  # task and settings of the model, sizes, and what its answers are made from beside the inputs
+    "recurrent": ("language", {}, {}, {}),
+    "window": ("language", {"kind": "window"}, {}, {}),
+    "both ways": ("tagging", {"bidirectional": True}, {}, {"lengths": torch.tensor([6, 4, 6])}),
+    "encoder and decoder": ("translation", {}, {"source": 7}, {"source": torch.randint(7, (4, 3))}),
+    "attention": ("translation", {"attention": True}, {"source": 7}, {"source": torch.randint(7, (4, 3))}),
+    "captions": ("captioning", {}, {"source": 3, "height": 8, "width": 8}, {"source": torch.rand(3, 3, 8, 8).double()}),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_trained_by_the_cross_entropy_of_its_answers(name):
+    task, settings, sizes, others = NETWORKS[name]
+    torch.manual_seed(0)
+    settings = config.make({"task": task, "model": {"hidden": 8, "dropout": 0.0} | settings})
+    network = build(settings, Sizes(5, 5, **sizes)).double()
+    w = replace(window(), **others)
+    loss, _ = objective(network, "token", CPU)(w, None)
+    logits, _ = answers(network, w)
+    truth = torch.nn.functional.cross_entropy(logits.flatten(0, 1), w.targets.flatten(), ignore_index=IGNORED)
+    torch.testing.assert_close(loss.tensor, truth, atol=1e-12, rtol=0)
+    found, expected = (torch.autograd.grad(x, list(network.parameters())) for x in (loss.tensor, truth))
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-10)
+
+
 def test_the_losses_of_all_steps_are_zero_where_nothing_is_asked(model):
     each = losses(model, window())
     assert each.shape == (6, 3)

@@ -135,7 +135,7 @@ class TestAttention:
         for attention in (False, True):
             m = model(layers=1, attention=attention)
             _, padded = sources((5, 5))
-            *decoder, _memory, _real = state = m.read(padded) if attention else (*m.read(padded), None, None)
+            *decoder, _memory, _real = state = m.encode(padded) if attention else (*m.encode(padded), None, None)
             cut = tuple(x.detach() for x in decoder) + (state[1:] if attention else ())
             logits, _ = m(tokens(2), cut)
             assert logits.requires_grad
