@@ -12,14 +12,25 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+SAFE = 1e-140  # a norm over this, and under its inverse, is right as it is: no square that counts was lost
+
 
 def log_norm(x: Tensor, dim: int = -1) -> Tensor:
     """ln |x| along `dim` in float64: -inf for an exact zero, inf or nan where x holds one."""
     x = x.detach().double()
-    m = x.abs().amax(dim, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(x, dim=dim)
+    log, doubtful = norm.log(), ~((norm > SAFE) & (norm < 1 / SAFE))
+    if doubtful.any():
+        log[doubtful] = _scaled(x.movedim(dim, -1)[doubtful])
+    return log
+
+
+def _scaled(x: Tensor) -> Tensor:
+    """ln |x| along the last axis, where the squares may be too small or too large for a float64."""
+    m = x.abs().amax(-1, keepdim=True)
     scale = torch.where((m > 0) & m.isfinite(), m, torch.ones_like(m))
-    scaled: Tensor = torch.linalg.vector_norm(x / scale, dim=dim)
-    return scaled.log() + scale.log().squeeze(dim)
+    scaled: Tensor = torch.linalg.vector_norm(x / scale, dim=-1)
+    return scaled.log() + scale.log().squeeze(-1)
 
 
 def unit(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,4 +54,4 @@ def scale_(tensors: list[Tensor], log: float) -> None:
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
     """Is every element of every tensor a number?"""
-    return all(bool(x.isfinite().all()) for x in tensors)
+    return all(bool(x.sum().isfinite()) or bool(x.isfinite().all()) for x in tensors)  # a sum may overflow

@@ -20,6 +20,18 @@ def test_the_logarithm_is_exact_where_float32_squares_underflow_or_overflow(scal
     assert math.isclose(float(log_norm(x)), math.log(5) + math.log(scale), rel_tol=1e-6)
 
 
+def test_rows_whose_squares_a_float64_holds_and_others_stand_side_by_side():
+    scales = torch.tensor([1e-300, 1e-200, 1e-141, 1e-139, 1.0, 1e139, 1e141, 1e300], dtype=torch.float64)
+    x = torch.tensor([3.0, 4.0], dtype=torch.float64) * scales[:, None]
+    torch.testing.assert_close(log_norm(x), math.log(5) + scales.log(), rtol=1e-14, atol=0)
+    torch.testing.assert_close(log_norm(x.T, dim=0), log_norm(x), rtol=0, atol=0)
+
+
+def test_numbers_whose_sum_is_none_are_numbers():
+    assert all_finite([torch.full((3,), 3e38), torch.empty(0)])
+    assert not all_finite([torch.tensor([1.0, math.inf, -math.inf])])
+
+
 def test_zero_infinity_and_nan_stay_three_different_things():
     x = torch.tensor([[0.0, 0.0], [1.0, math.inf], [1.0, math.nan], [1e-42, 0.0]])
     zero, infinite, nan, tiny = log_norm(x).tolist()

@@ -16,6 +16,7 @@ from retrograd.bptt.denormals import flush_denormals
 from retrograd.errors import NotMeasured
 from retrograd.trace.replay import Run
 
+LARGEST = torch.finfo(torch.float32).max  # what a float32 model can see
 AT_ONCE = 8  # losses that are taken back together
 
 
@@ -61,7 +62,8 @@ def each_of(
 def _broken(runs: Sequence[Run]) -> list[tuple[Tensor, Tensor]]:
     """What the runs hand to the rest of the model, where it is not finite: the tensor, and which of its rows."""
     doors = [door for run in runs for door in (run.outputs, run.final, *run.others.values())]
-    rows = [~door.detach().float().isfinite().all(-1, keepdim=True) for door in doors]  # as a float32 model sees it
+    doors = [door for door in doors if door.numel() and not bool(door.detach().abs().amax() < LARGEST)]  # a NaN is not
+    rows = [~door.detach().float().isfinite().all(-1, keepdim=True) for door in doors]
     return [(door, row) for door, row in zip(doors, rows, strict=True) if row.any()]
 
 
