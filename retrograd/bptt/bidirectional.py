@@ -55,7 +55,8 @@ class Bidirectional(nn.Module):
     def forward(self, x: Tensor, starts: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """x (T, B, X) -> outputs (T, B, 2H), zero behind a sequence's end.
 
-        starts (T, B): does a document begin there? Or lengths (B,): steps of each sequence; None: all have T.
+        starts (T, B): does a document begin there? Or lengths (B,): steps of each sequence, from
+        0 to T; None: all have T.
         """
         check_inputs(x, self.input_size)
         ends = None if starts is None else starts.roll(-1, 0)  # a document ends before the next begins

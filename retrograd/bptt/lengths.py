@@ -12,15 +12,22 @@ from torch import Tensor
 from retrograd.bptt.embedded import Backend
 from retrograd.bptt.native import native_rows, shrinking
 from retrograd.cells import Cell
-from retrograd.errors import ShapeError
+from retrograd.errors import ShapeError, UsageError
 
 
-def check_lengths(lengths: Tensor, shape: torch.Size) -> Tensor:
-    """As integers on the CPU. Raises ShapeError for lengths that x, of shape (T, B, X), does not have."""
+def check_lengths(lengths: Tensor | None, starts: Tensor | None, shape: torch.Size) -> Tensor | None:
+    """As integers on the CPU; None where all sequences have all steps.
+
+    Raises ShapeError for lengths that x, of shape (T, B, X), does not have, and UsageError beside starts.
+    """
+    if lengths is None:
+        return None
+    if starts is not None:
+        raise UsageError("lengths and starts do not go together; leave one of them out.")
     steps, batch = shape[:2]
     if lengths.shape != (batch,) or lengths.is_floating_point() or bool(((lengths < 0) | (lengths > steps)).any()):
         raise ShapeError(f"lengths must be (batch,), {(batch,)}, from 0 to {steps}; got {lengths.tolist()}.")
-    return lengths.cpu().long()
+    return None if bool((lengths == steps).all()) else lengths.cpu().long()
 
 
 def live_steps(lengths: Tensor, steps: int, device: torch.device | None = None) -> Tensor:

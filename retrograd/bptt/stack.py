@@ -20,7 +20,7 @@ from retrograd.bptt.lengths import check_lengths, of_lengths, turned
 from retrograd.bptt.shapes import check_inputs
 from retrograd.bptt.timings import Pass
 from retrograd.cells import Cell
-from retrograd.errors import ConfigError, ShapeError, UsageError
+from retrograd.errors import ConfigError, ShapeError
 
 State = tuple[Tensor, ...]  # one (B, S) a layer, lowest first
 
@@ -72,9 +72,7 @@ class Stack(nn.Module):
         state = tuple(cell.initial_state(x.shape[1]) for cell in layers) if state is None else state
         if len(state) != len(layers):
             raise ShapeError(f"The state must hold one tensor a layer, {len(layers)}, got {len(state)}.")
-        if lengths is not None and starts is not None:
-            raise UsageError("lengths and starts do not go together; leave one of them out.")
-        lengths = None if lengths is None else check_lengths(lengths, x.shape)
+        lengths = check_lengths(lengths, starts, x.shape)
         resets = _resets(starts, x.shape, reverse=self.reverse)
         x = turned(numbers(x), lengths) if self.reverse else x
         last: list[Tensor] = []

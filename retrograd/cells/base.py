@@ -66,6 +66,11 @@ class Local(ABC):
         """In another precision, weights and all."""
         return replace(self, **{name: getattr(self, name).to(dtype) for name in self._tensors})
 
+    def unconnected(self) -> Self:
+        """The same without the weights: what comes back to s is what passes from each unit to itself alone."""
+        weights = [name for name in self._tensors if name not in self._of_steps]
+        return replace(self, **{name: torch.zeros_like(getattr(self, name)) for name in weights})
+
     def __getitem__(self, t: int | slice | tuple[Tensor, Tensor]) -> Self:
         return replace(self, **{name: getattr(self, name)[t] for name in self._of_steps})
 

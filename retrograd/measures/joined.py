@@ -72,7 +72,15 @@ def ends(trace: Trace, layer: LayerTrace, length: int) -> Tensor:
     """The last step of each sequence, (B,): before T where a packed sequence is shorter and has one loss."""
     if layer.live is None or trace.per_step or len(layer) < length:
         return torch.full((layer.states.shape[1],), length)
-    return layer.live.sum(0).cpu()
+    live = layer.live.cpu()
+    return torch.where(live, torch.arange(1, len(live) + 1)[:, None], 0).amax(0)
+
+
+def fewest(trace: Trace, layer: LayerTrace, length: int) -> int:
+    """Steps of the shortest sequence. A layer that runs from the end begins late with it, and ends with all."""
+    if layer.live is None or trace.per_step or len(layer) < length:
+        return length
+    return int(layer.live.sum(0).min())
 
 
 def enters_often(layer: LayerTrace) -> bool:

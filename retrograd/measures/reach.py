@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from retrograd.errors import UsageError
-from retrograd.measures.joined import Joined, asked_steps, ends, enters_often, joined_layers, joined_log_norms
+from retrograd.measures.joined import Joined, asked_steps, ends, enters_often, fewest, joined_layers, joined_log_norms
 from retrograd.measures.spacing import up_to_last
 from retrograd.trace import Trace
 
@@ -59,7 +59,7 @@ def reach(
     chosen = joined.layers(trace)
     length = joined.length
     last = ends(trace, chosen[0], length)
-    longest, times = _plan(trace, joined, int(last.min()), anchors, longest)
+    longest, times = _plan(trace, joined, fewest(trace, chosen[0], length), anchors, longest)
     norms = joined_log_norms(trace, joined, trace.gradients_at(times if trace.per_step else [len(trace)]))
     starting = torch.tensor(times)[:, None] if trace.per_step else last[None]
     k = starting[:, None] - torch.arange(longest + 1)[:, None]  # (A, lags, B)
@@ -76,12 +76,12 @@ def reach(
 
 
 def _plan(
-    trace: Trace, joined: Joined, earliest_end: int, anchors: Sequence[int] | int | None, longest: int | None
+    trace: Trace, joined: Joined, fewest: int, anchors: Sequence[int] | int | None, longest: int | None
 ) -> tuple[int, list[int]]:
     """The longest lag, and the times of the losses: of those that are asked, where some are masked."""
     first = joined.first
     if not trace.per_step:
-        longest, times = earliest_end - first if longest is None else longest, [earliest_end]
+        longest, times = fewest - first if longest is None else longest, [fewest]
     elif anchors is None or isinstance(anchors, int):
         asked = asked_steps(trace, joined.length)
         longest = min(joined.length * 3 // 4, asked[-1] - first) if longest is None else longest

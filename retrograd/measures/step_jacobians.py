@@ -263,12 +263,13 @@ def unitwise(cell: Cell, local: Local) -> Unitwise:
     W_ih, W = (None if W is None else W.detach().to(local.state) for W in (cell.weight_ih, cell.weight_hh))
     assert W_ih is not None
     W = local.state.new_zeros(0, cell.hidden_size) if W is None else W
+    alone = local.unconnected()  # what comes back to s is D; less K W it would be rounded away beside large weights
     direct, to_p, to_a, H = [], [], [], cell.hidden_size
     for begin in range(0, local.state.shape[-1], H):
         ones = torch.zeros_like(local.state)
         ones[..., begin : begin + H] = 1
-        at_s, at_p, at_a = local.pullback(ones)
-        direct.append(torch.cat([at_s[..., :H] - at_a @ W, at_s[..., H:]], -1))
+        at_s, at_p, at_a = alone.pullback(ones)
+        direct.append(at_s)
         to_p.append(at_p)
         to_a.append(at_a)
     return Unitwise(_blocks(to_p, H), _blocks(to_a, H), _blocks(direct, H), W_ih, W)

@@ -13,10 +13,9 @@ from torch.nn import functional as F
 
 from retrograd.bptt import State
 from retrograd.bptt.bidirectional import Bidirectional
-from retrograd.models.answering import Answering
 
 
-class BothWays(Answering):
+class BothWays(nn.Module):
     """Tokens (T, B), or numbers (T, B, X), to logits (T, B, V); `types` is 0 where numbers are read."""
 
     asks: ClassVar[tuple[str, ...]] = ("lengths",)
@@ -28,8 +27,15 @@ class BothWays(Answering):
         self.softmax = nn.Linear(stacks.hidden_size, answers)
         self.dropout = dropout
 
+    def forward(
+        self, inputs: Tensor, state: State | None = None, starts: Tensor | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        h, state = self.read(inputs, state, starts, lengths)
+        return self.softmax(h), state
+
     def read(
         self, inputs: Tensor, state: State | None = None, starts: Tensor | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]:
+        """What the softmax reads, (T, B, H), for training, where only the loss is asked for."""
         x = inputs if self.embedding is None else self.embedding(inputs)
         return F.dropout(self.stacks(x, starts, lengths), self.dropout, self.training), ()

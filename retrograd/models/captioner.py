@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from retrograd.bptt import Stack, State
 from retrograd.errors import ShapeError
-from retrograd.models.answering import Answering
 from retrograd.models.source import begins
 
 FIELDS = 4  # along each side
@@ -26,7 +25,7 @@ CHANNELS = (16, 32, 64)  # of the convolutions
 GROUPS = 8  # of channels, each brought to mean 0 and variance 1 (Wu and He 2018)
 
 
-class Captioner(Answering):
+class Captioner(nn.Module):
     """Tokens (T, B) and pictures (B, C, height, width) to logits (T, B, V), with the decoder's state.
 
     Pictures are numbers from 0 to 1, or bytes. Without a state they are looked at; with one they are not.
@@ -55,6 +54,16 @@ class Captioner(Answering):
         self.stack = stack
         self.softmax = nn.Linear(highest.hidden_size, answers or types)
 
+    def forward(
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        starts: Tensor | None = None,
+        source: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        h, state = self.read(inputs, state, starts, source)
+        return self.softmax(h), state
+
     def read(
         self,
         inputs: Tensor,
@@ -62,6 +71,7 @@ class Captioner(Answering):
         starts: Tensor | None = None,
         source: Tensor | None = None,
     ) -> tuple[Tensor, State]:
+        """What the softmax reads, (T, B, H), and the state; for training, where only the loss is asked for."""
         state = self.look(source) if begins(state, starts) else state
         h, state = self.stack(self.embedding(inputs), state)
         return F.dropout(h, self.dropout, self.training), state

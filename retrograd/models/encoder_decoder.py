@@ -19,12 +19,11 @@ from torch.nn import functional as F
 
 from retrograd.bptt import Stack, State
 from retrograd.errors import ConfigError, ShapeError
-from retrograd.models.answering import Answering
 from retrograd.models.attention import Attention
 from retrograd.models.source import begins
 
 
-class EncoderDecoder(Answering):
+class EncoderDecoder(nn.Module):
     """Tokens (T, B) and a source (S, B) to logits (T, B, V), with what goes on to the next step.
 
     The state is a flat tuple, the batch first in each: the decoder's layers, and with attention the encoder's outputs
@@ -56,6 +55,16 @@ class EncoderDecoder(Answering):
         self.softmax = nn.Linear(highest.hidden_size, answers or types)
         self.dropout = dropout
 
+    def forward(
+        self,
+        inputs: Tensor,
+        state: State | None = None,
+        starts: Tensor | None = None,
+        source: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        h, state = self.read(inputs, state, starts, source)
+        return self.softmax(h), state
+
     def read(
         self,
         inputs: Tensor,
@@ -63,6 +72,7 @@ class EncoderDecoder(Answering):
         starts: Tensor | None = None,
         source: Tensor | None = None,
     ) -> tuple[Tensor, State]:
+        """What the softmax reads, (T, B, H), and the state; for training, where only the loss is asked for."""
         state = self.encode(source) if begins(state, starts) else state
         assert state is not None
         layers = len(self.stack.layers)

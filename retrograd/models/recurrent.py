@@ -18,10 +18,9 @@ from torch.nn import functional as F
 from retrograd.bptt import Stack, State
 from retrograd.bptt.embedded import Embedded, Read
 from retrograd.errors import ConfigError
-from retrograd.models.answering import Answering
 
 
-class Recurrent(Answering):
+class Recurrent(nn.Module):
     """Tokens (T, B), or numbers (T, B, X), to logits (T, B, V), with the state after the last step.
 
     `types`: of the tokens that are read; 0 where numbers are. `answers`: V, as many where nothing is said.

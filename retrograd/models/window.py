@@ -16,12 +16,11 @@ from torch.nn import functional as F
 
 from retrograd.cells.activations import activation_named
 from retrograd.errors import ConfigError, ShapeError
-from retrograd.models.answering import Answering
 
 State = tuple[Tensor, ...]  # one of token ids, (B, n - 1), the latest last
 
 
-class WindowLM(Answering):
+class WindowLM(nn.Module):
     """Tokens (T, B) to logits (T, B, V), with the tokens that the next step looks back on."""
 
     asks: ClassVar[tuple[str, ...]] = ()  # of a window's other parts, beside inputs, state and starts
@@ -49,7 +48,12 @@ class WindowLM(Answering):
         """Nothing came before."""
         return (torch.full((batch, self.context - 1), self.types, device=self.softmax.weight.device),)
 
+    def forward(self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
+        h, state = self.read(tokens, state, starts)
+        return self.softmax(h), state
+
     def read(self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None) -> tuple[Tensor, State]:
+        """What the softmax reads, (T, B, H), and the state; for training, where only the loss is asked for."""
         seen, state = self._windows(tokens, self.initial_state(tokens.shape[1]) if state is None else state, starts)
         e = self.embedding(seen).flatten(-2)
         return F.dropout(self._f(self.hidden(e)), self.dropout, self.training), state

@@ -167,7 +167,11 @@ class LayerTrace:
 
     @cached_property
     def total(self) -> Tensor:
-        """(T+1, B, S): the summed loss's gradient at each state, through every path."""
+        """(T+1, B, S): the summed loss's gradient at each state, through every path.
+
+        A state that waits, behind a sequence's end or before the first step of one that is run from the end, has that
+        of the state it is.
+        """
         return self.join(self._probed)[0]
 
     @cached_property

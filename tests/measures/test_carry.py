@@ -75,6 +75,23 @@ def test_the_kernels_carry_back_what_torch_does_step_by_step(kind, precision, mo
     torch.testing.assert_close(found.total, truth.total, atol=tolerance, rtol=0)
 
 
+def test_a_closed_gate_is_not_lost_beside_large_weights(monkeypatch):
+    """A GRU whose z is e^-60 beside a nilpotent W_hn: the gradient goes on by z alone."""
+    module, x = nn.GRU(X, H).double(), torch.randn(T, B, X).double()
+    with torch.no_grad():
+        module.weight_hh_l0.zero_()[2 * H :] = 100 * torch.ones(H, H).double().tril(-1)
+        module.bias_hh_l0[H : 2 * H] = -60
+    trace = record(module, lambda m: m(x)[0].square().sum(-1))
+    found = carry(trace)
+    monkeypatch.setattr(carrying, "SWEPT", ())
+    torch.testing.assert_close(found.log_norms, carry(trace).log_norms, atol=1e-9, rtol=0)
+
+
+def test_a_batch_without_a_sequence_carries_nothing():
+    trace = record(nn.RNN(X, H), lambda m: m(torch.randn(T, 0, X))[0].square().sum(-1))
+    assert carry(trace).log_norms.shape == (T, T + 1, 0)
+
+
 def test_a_few_entries_are_rows_of_all():
     module, x = nn.GRU(X, H).double(), torch.randn(T, B, X).double()
     trace = record(module, lambda m: m(x)[0].square().sum(-1))

@@ -10,8 +10,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from retrograd.bptt import Stack
 from retrograd.bptt.embedded import Embedded
 from retrograd.cells import GRU, LSTM, Elman
-from retrograd.errors import NotMeasured
+from retrograd.errors import NotMeasured, ShapeError
 from retrograd.remedies.unrolled import unrolled
+from retrograd.trace import record
 
 T, B, X, H = 7, 4, 3, 5
 FORMS = {
@@ -111,6 +112,23 @@ def test_a_stack_of_our_own_ends_where_each_sequence_ends(reverse):
         outputs, last = stack(x, state, lengths=lengths)
     torch.testing.assert_close(outputs, expected, atol=1e-12, rtol=0)
     torch.testing.assert_close(last, states, atol=1e-12, rtol=0)
+
+
+def test_what_lies_behind_an_end_does_not_come_back():
+    stack, lengths = Stack([LSTM(X, H)]), torch.tensor([2, T, 0, 5])
+    x = torch.randn(T, B, X).masked_fill(torch.arange(T)[:, None, None] >= lengths[:, None], torch.nan)
+    with unrolled(stack, inert):
+        stack(x, lengths=lengths)[0].sum().backward()
+    assert all(p.grad.isfinite().all() for p in stack.parameters())
+
+
+@pytest.mark.parametrize("wrong", [{"lengths": torch.tensor([99] * B)}, {"lengths": torch.ones(1).long()}])
+def test_lengths_that_the_stack_refuses_are_refused(wrong):
+    stack = Stack([LSTM(X, H)])
+    with unrolled(stack, inert), pytest.raises(ShapeError, match="lengths must be"):
+        stack(torch.randn(T, B, X), **wrong)
+    with pytest.raises(ShapeError, match="lengths must be"):
+        record(stack, lambda m: m(torch.randn(T, B, X), **wrong)[0].sum())
 
 
 def test_a_stack_of_our_own_takes_tokens_with_their_table():

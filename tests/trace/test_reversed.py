@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from retrograd.bptt import Bidirectional, Stack
+from retrograd.bptt.lengths import turned
 from retrograd.cells import GRU, LSTM, Elman
 from retrograd.measures import reach
 from retrograd.trace import record
@@ -85,9 +86,11 @@ def test_every_loss_has_the_gradients_of_a_plain_loop_from_the_end(kind, lengths
             torch.testing.assert_close(mine, truth_of(losses[t - 1], kept, T, B), rtol=1e-10, atol=1e-14)
     reversed_layers = [layer for layer in trace.layers if layer.reverse]
     for layer, kept in zip(reversed_layers, states, strict=True):
-        torch.testing.assert_close(
-            within(layer, layer.total), truth_of(losses.sum(), kept, T, B), rtol=1e-10, atol=1e-14
-        )
+        truth = truth_of(losses.sum(), kept, T, B)
+        torch.testing.assert_close(within(layer, layer.total), truth, rtol=1e-10, atol=1e-14)
+        for b, length in enumerate(own):
+            waiting = layer.total[: T - length + 1, b]
+            assert torch.equal(waiting, waiting[-1:].expand_as(waiting))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -178,3 +181,15 @@ def test_an_embedding_below_puts_both_directions_on_one_clock():
         ("both.forwards.l0", 0, False),
         ("both.backwards.l0", 0, True),
     ]
+
+
+def test_from_the_end_the_reach_is_that_of_the_turned_sequences_forwards():
+    """A loss on the last state: by the steps that each sequence has, not by those of the longest."""
+    x, lengths = torch.randn(T, B, X).double(), torch.tensor([4, T, 5])
+    forwards, backwards = Stack([LSTM(X, H)]).double(), Stack([LSTM(X, H)], reverse=True).double()
+    backwards.load_state_dict(forwards.state_dict())
+    truth = reach(record(forwards, lambda m: m(x, lengths=lengths)[1][0].square().sum()))
+    turned_x = turned(x, lengths)
+    mine = reach(record(backwards, lambda m: m(turned_x, lengths=lengths)[1][0].square().sum()), layers=["stack.l0"])
+    assert mine.longest == truth.longest == 4
+    torch.testing.assert_close(mine.log_norms, truth.log_norms, rtol=0, atol=1e-12)

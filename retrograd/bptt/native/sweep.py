@@ -33,6 +33,9 @@ def swept(maps: Maps, at: Tensor, units: Tensor, logs: Tensor, entering: Tensor)
     log_norms = torch.full((len(at), steps + 1, batch), -torch.inf, dtype=torch.float64)
     total = units.new_zeros(steps + 1, *units.shape[1:])
     sizes = steps, batch, hidden, parts, gates, len(at)
+    assert units.dtype == entering.dtype == weight.dtype == to_a.dtype == direct.dtype
+    if not log_norms.numel():
+        return log_norms, total
     given = at, weight, to_a, direct, units, logs, entering, log_norms, total
     loaded().sweep(Sweep(units.dtype == torch.float64, torch.get_num_threads(), *sizes, *map(address, given)))
     return log_norms, total

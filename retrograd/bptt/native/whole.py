@@ -35,7 +35,8 @@ class Whole:
     def kept(self) -> tuple[Tensor, ...]:
         """What each step keeps, (T, B, H) each, as `cell.linearized` takes it."""
         cell = self._inputs.kind.cell
-        blocks = () if cell == ELMAN else self._run.kept.view(self.steps, self.batch, -1).chunk(KEPT[cell], -1)
+        shape = self.steps, self.batch, KEPT[cell] * self._run.h.shape[1]
+        blocks = () if cell == ELMAN else self._run.kept.view(*shape).chunk(KEPT[cell], -1)
         if cell != GRU:
             return blocks
         n, r, z, a_n = blocks
@@ -55,7 +56,7 @@ class Whole:
         d, first = at_gates(self._inputs._replace(rows=rows), run, d_h, last, states=total[1:])
         total[0] = entering[0] + first
         at_p = torch.cat([d[:, H : 3 * H], d[:, :H]], -1) if self._inputs.kind.cell == GRU else d
-        return total, at_p.view(steps, self.batch, -1)
+        return total, at_p.view(steps, self.batch, at_p.shape[1])
 
     def _arranged(self, p: Tensor) -> Tensor:
         """As the kernels want it: with b_hh, and of a GRU n, r, z, room for a_n."""
