@@ -62,6 +62,11 @@ def test_what_the_kernels_do_not_take_is_refused_with_the_reason():
         choose(GRU(3, 4).half(), "native")
 
 
+def test_torchs_compiler_is_not_loaded_before_somebody_compiles():
+    """It takes more than a second."""
+    assert in_a_process("import sys, retrograd.bptt; print('torch._dynamo' in sys.modules)").strip() == "False"
+
+
 def test_under_compile_the_operation_is_one_node_and_its_numbers_are_the_same():
     if isinstance(library(), str):
         pytest.skip(library())

@@ -117,11 +117,14 @@ def library() -> Library | str:
         return f"{path.name} cannot be loaded: {error}"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def missing() -> str | None:
     """Why there is no library, or None where there is one."""
     found = library()
     return found if isinstance(found, str) else None
+
+
+# what torch.compiler.assume_constant_result sets, which would import all of torch's compiler: more than a second
+missing._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def loaded() -> Library:
