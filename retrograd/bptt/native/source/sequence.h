@@ -30,6 +30,7 @@ constexpr int64_t second_level = 400 * 1024;
 constexpr int near_height = tallest;
 #endif
 constexpr double meeting = 1e5;                // what a meeting costs, in bytes of weights passed over
+constexpr double slower_of_two = 1.05;         // who meets at every step is as slow as the slower one at each
 
 struct Free {
   void operator()(void* p) const { std::free(p); }
@@ -56,7 +57,8 @@ struct Grid {
       const double tiles = up(own_rows, tallest);
       const double waiting = 1 + tiles / own_rows / 2;  // few sums are waited for
       const bool far = own_bytes > second_level;
-      const double cost = own_rows * waiting * (far ? 1.1 : 1.0) * own_bytes + (by > 1 ? meeting : 0);
+      const double passing = own_rows * waiting * (far ? 1.1 : 1.0) * own_bytes;
+      const double cost = by > 1 ? passing * slower_of_two + meeting : passing;
       if (cost < least) least = cost, by_rows = threads / by, by_units = by, height = far ? tallest : near_height;
     }
   }
