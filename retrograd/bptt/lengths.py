@@ -35,6 +35,19 @@ def live_steps(lengths: Tensor, steps: int, device: torch.device | None = None) 
     return torch.arange(steps, device=device)[:, None] < lengths.to(device)
 
 
+def masks(
+    starts: Tensor | None, lengths: Tensor | None, x: Tensor, *, reverse: bool
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """For who takes a Stack's steps one by one: its "starts" and "live" (T, B) in their order, those that there are.
+
+    And `live` as x lies. Raises ShapeError and UsageError as the Stack does.
+    """
+    lengths = check_lengths(lengths, starts, x.shape)
+    live = None if lengths is None else live_steps(lengths, len(x), x.device)
+    found = {name: mask for name, mask in (("starts", starts), ("live", live)) if mask is not None}
+    return {name: mask.flip(0) if reverse else mask for name, mask in found.items()}, live
+
+
 def turned(x: Tensor, lengths: Tensor | None) -> Tensor:
     """x (T, B, X), each sequence from its own last step to its first; what lies behind its end stays there."""
     if lengths is None:

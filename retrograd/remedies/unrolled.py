@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from retrograd.bptt.embedded import Read, numbers
-from retrograd.bptt.lengths import check_lengths, live_steps
+from retrograd.bptt.lengths import masks
 from retrograd.bptt.stack import Stack
 from retrograd.cells import Cell, from_torch
 from retrograd.errors import NotMeasured
@@ -132,10 +132,8 @@ def _stack_forward(stack: Stack, watch: Watch) -> Callable[..., Any]:
         x = numbers(read)
         states = stack.initial_state(x.shape[1]) if state is None else state
         dropout = stack.dropout if stack.training else 0.0
-        lengths = check_lengths(lengths, starts, x.shape)
-        live = None if lengths is None else live_steps(lengths, len(x), x.device)
+        marks, live = masks(starts, lengths, x, reverse=stack.reverse)
         x = x if live is None else torch.where(live[..., None], x, 0.0)  # a NaN behind an end would come back
-        marks = {name: directed(mask) for name, mask in (("starts", starts), ("live", live)) if mask is not None}
         outputs, last = _through(_layers(stack), directed(x), states, watch, dropout=dropout, **marks)
         outputs = directed(outputs)
         return outputs if live is None else torch.where(live[..., None], outputs, 0.0), tuple(last)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from retrograd.bptt.embedded import Read, numbers
-from retrograd.bptt.lengths import check_lengths, live_steps
+from retrograd.bptt.lengths import masks
 from retrograd.bptt.stack import Stack
 from retrograd.errors import NotMeasured
 from retrograd.trace.passage import Noise, Passage
@@ -42,11 +42,8 @@ def stack_forward(stack: Stack, passage: Passage) -> Callable[..., Any]:
             return [s.to(precise) for s in states]
 
         noise = _noise(stack, x.dtype)
-        lengths = check_lengths(lengths, starts, x.shape)
-        live = None if lengths is None else live_steps(lengths, len(x), x.device)
-        marks = {"starts": starts, "live": live}
-        turned = {name: directed(mask) for name, mask in marks.items() if mask is not None}
-        outputs, runs = passage.runs(directed(x.to(precise)), tuple(state or ()), arranged, noise=noise, **turned)
+        marks, live = masks(starts, lengths, x, reverse=stack.reverse)
+        outputs, runs = passage.runs(directed(x.to(precise)), tuple(state or ()), arranged, noise=noise, **marks)
         outputs = directed(outputs) if live is None else torch.where(live[..., None], directed(outputs), 0.0)
         return outputs.to(x.dtype, copy=True), passage.hand_out([r.final.to(x.dtype) for r in runs])
 

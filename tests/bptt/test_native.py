@@ -18,26 +18,16 @@ from hypothesis import strategies as st
 
 from retrograd.bptt.denormals import denormals_are_flushed
 from retrograd.bptt.embedded import Embedded, of_numbers
-from retrograd.bptt.native import library, native
+from retrograd.bptt.native import native
 from retrograd.bptt.native.backend import kind_of
 from retrograd.bptt.native.operation import Inputs, Sequence, Weights, at_gates, forward, full, shrinking
 from retrograd.bptt.reference import reference
 from retrograd.cells import GRU, LSTM, Elman, make_cell
 from tests.contracts import FORMS
 
-FOUND = library()
-BUILT = not isinstance(FOUND, str)
-SETS = FOUND.sets if BUILT else ()
+pytestmark = pytest.mark.usefixtures("instructions")
 KNOWN = [form for form, (name, _) in FORMS.items() if name != "multi-tap"]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
-
-
-@pytest.fixture(params=SETS, autouse=True)
-def instructions(request):
-    """Each instruction set in turn; without kernels there is none, and every test is skipped."""
-    before, FOUND.set = FOUND.set, request.param
-    yield
-    FOUND.set = before
 
 
 def a_cell(form, inputs, hidden, dtype, *, bias=True):

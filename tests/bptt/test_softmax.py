@@ -6,18 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from retrograd.bptt.native import library, softmax, softmax_loss
+from retrograd.bptt.native import softmax, softmax_loss
 
-KERNELS = library()
-SETS = () if isinstance(KERNELS, str) else KERNELS.sets
-
-
-@pytest.fixture(params=SETS, autouse=True)
-def instructions(request):
-    """Each instruction set in turn; without kernels it is torch's own loss, and every test is skipped."""
-    before, KERNELS.set = KERNELS.set, request.param
-    yield
-    KERNELS.set = before
+pytestmark = pytest.mark.usefixtures("instructions")
 
 
 def drawn(N, H, V, dtype, scale=1.0):

@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 from retrograd.bptt.native import Maps, library, swept
 from retrograd.numerics import unit
 
-KERNELS = library()
-SETS = () if isinstance(KERNELS, str) else KERNELS.sets
+pytestmark = pytest.mark.usefixtures("instructions")
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5}
-
-
-@pytest.fixture(params=SETS, autouse=True)
-def instructions(request):
-    """Each instruction set in turn; without kernels there is none, and every test is skipped."""
-    before, KERNELS.set = KERNELS.set, request.param
-    yield
-    KERNELS.set = before
 
 
 def drawn(shape, entries, *, scale=1.0):
@@ -117,6 +108,6 @@ def test_no_memory_is_said(monkeypatch):
         def retrograd_sweep(self, *_):
             return 1
 
-    monkeypatch.setattr(KERNELS, "_library", Full())
+    monkeypatch.setattr(library(), "_library", Full())
     with pytest.raises(MemoryError, match="No memory for 1 gradients of 3 units; take fewer entries"):
         by_kernels(drawn((2, 1, 1, 1, 3), [2])[0], [2], torch.ones(1, 1, 3).double())
