@@ -30,26 +30,28 @@ class Pieces:
         kept = [torch.cat(parts) if len(parts) > 1 else parts[0] for parts in each]
         return cell.linearized(kept, self.before, self.states[1:])
 
-    def back(self, total: Tensor, ends: Tensor, *, wanted: bool) -> Tensor | None:
+    def back(self, total: Tensor, ends: Tensor, sequences: int, *, wanted: bool) -> Tensor | None:
         """What enters at each state, total (A, T+1, B, S), becomes the total there, in place.
 
-        One loss after the other, each from the last state that it enters at, `ends` (A), on. Where `wanted`, returns
-        the gradient at every p, (A, T, B, P), unless nothing enters.
+        One loss after the other, each from the last state that it enters at, `ends` (A), on. Nothing enters the
+        sequences after the first so many, and they cost nothing. Where `wanted`, returns the gradient at every p,
+        (A, T, B, P), unless nothing enters.
         """
         at_p = None
+        total = total[:, :, :sequences]
         for a, end in enumerate(ends.tolist()):
             for begin, piece in zip(reversed(self._begins), reversed(self._wholes), strict=True):
                 stop = min(end, begin + piece.steps)
                 if stop <= begin:
                     continue
-                found, p = piece.back(total[a, begin : stop + 1])
+                first, p = piece.back(total[a, begin : stop + 1])
                 if self._starts is not None:
-                    found[0] = torch.where(self._starts[begin, :, None], total[a, begin], found[0])
-                total[a, begin : stop + 1] = found
+                    first.masked_fill_(self._starts[begin, :sequences, None], 0.0)
+                total[a, begin] += first
                 if wanted:
                     if at_p is None:
-                        at_p = p.new_zeros(len(total), len(self.before), *p.shape[1:])
-                    at_p[a, begin:stop] = p
+                        at_p = p.new_zeros(len(total), *self.before.shape[:2], p.shape[-1])
+                    at_p[a, begin:stop, :sequences] = p
         return at_p
 
 

@@ -33,7 +33,11 @@ class Steps(ABC):
 
     starts: Tensor | None = None  # (T, B): where a new document begins, and the step sets out from zero
     live: Tensor | None = None  # (T, B): false where a sequence has already ended, and its state stays as it is
-    linear: Local | None = None  # all steps, with the leading axes (T, B), where the cell's equation is known
+
+    @property
+    def linear(self) -> Local | None:
+        """All steps, with the leading axes (T, B), where the cell's equation is known."""
+        return None
 
     @abstractmethod
     def back(self, t: int, delta: Tensor) -> Tensor:
@@ -91,27 +95,34 @@ class Run:
 class Tape(Steps):
     """The linearised steps of a run, taken by the native kernels where these know the cell and all sequences last."""
 
-    linear: Local
-
     def __init__(self, cell: Cell, starts: Tensor | None = None, live: Tensor | None = None) -> None:
         self.cell, self.starts, self.live = cell, starts, live
         self._pieces: Pieces | None = None
+        self._steps: Local | None = None
+
+    @cached_property
+    def linear(self) -> Local:
+        """Of a run by the kernels it is made when somebody asks for it."""
+        if self._steps is None:
+            assert self._pieces is not None
+            return self._pieces.linearized(self.cell)
+        return self._steps
 
     def forward(self, p: Tensor, s: Tensor) -> Tensor:
         """All states (T+1, B, S) from projections p (T, B, P) and the initial state s (B, S)."""
         if self.live is None:
             self._pieces = taken(self.cell, p, s, self.starts)
         if self._pieces is not None:
-            self.linear = self._pieces.linearized(self.cell)
-            return self._pieces.states
+            self._states = self._pieces.states
+            return self._states
         states, steps = [s], []
         for t in range(len(p)):
             before = s if self.starts is None else torch.where(self.starts[t, :, None], 0.0, s)
             steps.append(self.cell.linearize(p[t], before))
             s = steps[-1].state if self.live is None else torch.where(self.live[t, :, None], steps[-1].state, s)
             states.append(s)
-        self.linear = Local.stacked(steps)
-        return torch.stack(states)
+        self._steps, self._states = Local.stacked(steps), torch.stack(states)
+        return self._states
 
     def back(self, t: int, delta: Tensor) -> Tensor:
         return self.pull(t, delta)[0]
@@ -138,7 +149,7 @@ class Tape(Steps):
     def finite(self) -> bool:
         """Is every weight and every state a number?"""
         weights = (x for x in self.cell.parameters() if x is not None)
-        return all_finite(weights) and all_finite([self.linear.state])
+        return all_finite(weights) and all_finite([self._states])
 
     def backward(self, total: Tensor, *, wanted: bool) -> Tensor | None:
         """Turn what enters at each state (A, T+1, B, S), in place, into the total gradient there.
@@ -150,8 +161,8 @@ class Tape(Steps):
         entering = total.ne(0).any(-1)  # (A, T+1, B)
         ends, order = _last(entering.any(2)).sort(stable=True)
         sequences = 1 + int(_last(entering.any(0).any(0)[None]))
-        if self._pieces is not None and self.finite and sequences == total.shape[2]:
-            return self._pieces.back(total, _last(entering.any(2)), wanted=wanted)
+        if self._pieces is not None and self.finite:
+            return self._pieces.back(total, _last(entering.any(2)), sequences, wanted=wanted)
         late = torch.equal(order, torch.arange(len(order), device=order.device))
         delta = (total if late else total[order])[:, :, :sequences]
         at_p = None

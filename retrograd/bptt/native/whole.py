@@ -42,21 +42,27 @@ class Whole:
         n, r, z, a_n = blocks
         return r, z, n, a_n
 
-    def back(self, entering: Tensor) -> tuple[Tensor, Tensor]:
-        """From what enters at the first states (t+1, B, S): the total there, and the gradient at p (t, B, P).
+    def back(self, total: Tensor) -> tuple[Tensor, Tensor]:
+        """What enters at the first states (t+1, b, S) becomes the total there, in place, but at the very first.
 
-        What enters at a memory is read at the last of these states alone.
+        Of all sequences, or of the first b. What enters at a memory is read at the last of these states alone. Gives
+        what comes to the first state (b, S), and the gradient at p (t, b, P).
         """
-        steps, H = len(entering) - 1, self._run.h.shape[1]
-        rows = full(steps, self.batch)
-        run = Run(*(part[: rows.total] for part in (self._run.h, self._run.last, self._run.kept, self._run.c)))
-        total = entering.new_empty(entering.shape)
-        last = torch.cat([torch.zeros_like(entering[-1, :, :H]), entering[-1, :, H:]], -1)
-        d_h = entering[1:, :, :H].flatten(0, 1)
-        d, first = at_gates(self._inputs._replace(rows=rows), run, d_h, last, states=total[1:])
-        total[0] = entering[0] + first
+        steps, batch, H = len(total) - 1, total.shape[1], self._run.h.shape[1]
+        parts = (part[: steps * self.batch] for part in (self._run.h, self._run.kept, self._run.c))
+        if batch < self.batch:
+            parts = (_of_first(batch, part, of=self.batch) for part in parts)
+        h, kept, c = parts
+        run = Run(h, self._run.last[:batch], kept, c)
+        inputs = self._inputs._replace(rows=full(steps, batch), first=self._inputs.first[:batch])
+        last = torch.cat([torch.zeros_like(total[-1, :, :H]), total[-1, :, H:]], -1)
+        d_h = total[1:, :, :H].clone(memory_format=torch.contiguous_format).flatten(0, 1)
+        states = total[1:].contiguous()
+        d, first = at_gates(inputs, run, d_h, last, states=states)
+        if states.data_ptr() != total[1:].data_ptr():
+            total[1:] = states
         at_p = torch.cat([d[:, H : 3 * H], d[:, :H]], -1) if self._inputs.kind.cell == GRU else d
-        return total, at_p.view(steps, self.batch, at_p.shape[1])
+        return first, at_p.view(steps, batch, at_p.shape[1])
 
     def _arranged(self, p: Tensor) -> Tensor:
         """As the kernels want it: with b_hh, and of a GRU n, r, z, room for a_n."""
@@ -66,6 +72,13 @@ class Whole:
         H = p.shape[1] // 3
         gates = p[:, : 2 * H] if bias is None else p[:, : 2 * H] + bias[: 2 * H]
         return torch.cat([p[:, 2 * H :], gates, torch.empty_like(p[:, :H])], -1)
+
+
+def _of_first(sequences: int, rows: Tensor, *, of: int) -> Tensor:
+    """Of the rows (N, ...) of all steps those of the first sequences."""
+    if not len(rows):
+        return rows
+    return rows.view(-1, of, rows.shape[-1])[:, :sequences].reshape(-1, rows.shape[-1]).contiguous()
 
 
 def whole(cell: Cell, p: Tensor, s0: Tensor) -> Whole | None:
