@@ -25,6 +25,7 @@ from retrograd.measures.products import Product, Products, singular_values
 from retrograd.measures.spacing import from_first
 from retrograd.measures.step_jacobians import AT_ONCE, ClosedForm, StepJacobians, steps_of
 from retrograd.measures.stretches import stretches
+from retrograd.numerics import SAFE
 from retrograd.trace import LayerTrace, Trace
 
 DENSE = 64  # up to this size all singular values of every step are taken
@@ -169,24 +170,25 @@ def log_largest(steps: ClosedForm) -> Tensor:
     v[i+1] = (J^T J v[i] - alpha[i] v[i] - beta[i] v[i-1]) / beta[i+1]          beta[m] |y_m|: how far off it may be
 
     with y the leading eigenvector of the tridiagonal matrix of alpha and beta, which is the same in a smaller space.
+    NaN also where squares may be out of range.
     """
     *shape, S = steps.shape
-    size = steps.scale[..., None]
     v = torch.randn(*shape, S, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     v, before = v / v.norm(dim=-1, keepdim=True), torch.zeros_like(v)
-    alphas, betas = [], [torch.zeros_like(size)]
+    alphas, betas = [], [torch.zeros_like(v[..., :1])]
     for _ in range(min(S, ITERATIONS)):
-        w = steps.pull(steps.push(slice(None), v.unsqueeze(-2)).squeeze(-2) / size) / size
+        w = steps.pull(steps.push(slice(None), v.unsqueeze(-2)).squeeze(-2))
         alphas.append((w * v).sum(-1, keepdim=True))
-        w = w - alphas[-1] * v - betas[-1] * before
+        w.addcmul_(alphas[-1], v, value=-1).addcmul_(betas[-1], before, value=-1)
         betas.append(w.norm(dim=-1, keepdim=True))
-        before, v = v, torch.where(betas[-1] > 0, w / betas[-1], 0.0)
+        before, v = v, w.div_(betas[-1].clamp(min=torch.finfo(w.dtype).tiny))
     off = torch.diag_embed(torch.cat(betas[1:-1], -1), 1)
     tridiagonal = torch.diag_embed(torch.cat(alphas, -1)) + off + off.mT
     lost = ~tridiagonal.isfinite().flatten(-2).all(-1)
     values, vectors = torch.linalg.eigh(tridiagonal.masked_fill(lost[..., None, None], 0.0))
     value, rest = values[..., -1], betas[-1].squeeze(-1) * vectors[..., -1, -1].abs()
-    return torch.where(lost | (rest > TIGHT * value), math.nan, (value + rest).log() / 2 + size.squeeze(-1).log())
+    sure = ~lost & (value > SAFE) & (value < 1 / SAFE) & (rest < TIGHT * value)
+    return torch.where(sure, (value + rest).log() / 2, math.nan)
 
 
 def _log_bound(cell: Cell | None) -> float | None:

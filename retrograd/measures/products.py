@@ -26,11 +26,12 @@ class Product:
 
     @classmethod
     def of(cls, matrix: Tensor, *, log: float = 0.0, chain: float, volume: float) -> Self:
+        """The matrix is scaled where it stands."""
         low, high = map(float, matrix.aminmax())
         largest = max(-low, high)
         if largest == 0:
             return cls(matrix, -math.inf, chain, volume)
-        return cls(matrix / largest, log + math.log(largest), chain, volume)
+        return cls(matrix.div_(largest), log + math.log(largest), chain, volume)
 
     def after(self, earlier: "Product") -> "Product":
         return Product.of(

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -121,11 +122,6 @@ class ClosedForm(StepJacobians):
     def shape(self) -> tuple[int, int, int]:
         """(n, b, S)"""
 
-    @property
-    @abstractmethod
-    def scale(self) -> Tensor:
-        """A size that no element of J exceeds, (n, b)."""
-
     @abstractmethod
     def push(self, j: int | slice, v: Tensor) -> Tensor:
         """J v of the j-th step; of a slice of steps for vectors (n, b, k, S)."""
@@ -154,15 +150,13 @@ class Unitwise(ClosedForm):
         return n, b, M * H
 
     def matrices(self, first: int, last: int) -> Tensor:
-        direct, K = self.direct[:, first:last], self.to_a[:, first:last]
-        M, n, b, _, H = direct.shape
-        J = direct.new_zeros(n, b, M, H, M, H)
-        for r in range(M):
-            for g, W in enumerate(self.weight_hh.view(-1, H, H)):
-                J[:, :, r, :, 0].addcmul_(K[r, :, :, g, :, None], W)
-            for c in range(M):
-                J[:, :, r, :, c].diagonal(dim1=-2, dim2=-1).add_(direct[r, :, :, c])
-        return J.view(n, b, M * H, M * H)
+        M, _, b, _, H = self.direct.shape
+        J, W = self.direct.new_zeros(last - first, b, M, H, M, H), self.weight_hh.view(-1, H, H)
+        for r, g, K in self._through:
+            J[:, :, r, :, 0].addcmul_(K[first:last, ..., None], W[g])
+        for r, c, D in self._past:
+            J[:, :, r, :, c].diagonal(dim1=-2, dim2=-1).add_(D[first:last])
+        return J.view(last - first, b, M * H, M * H)
 
     def log_dets(self, J: Tensor) -> Tensor:
         """With a memory J = [A B; C F], B and F diagonal, and det J = det F det(A - B F^-1 C)."""
@@ -176,34 +170,56 @@ class Unitwise(ClosedForm):
 
     def push(self, j: int | slice, v: Tensor) -> Tensor:
         M, H = self.direct.shape[0], self.direct.shape[-1]
-        kept = (self.direct[:, j].unsqueeze(-3) * v.reshape(*v.shape[:-1], M, H)).sum(-2)
-        return _joined(kept + _gated(self.to_a[:, j], F.linear(v[..., :H], self.weight_hh)))
+        a, after = torch.split(F.linear(v[..., :H], self.weight_hh), H, -1), [_Sum() for _ in range(M)]
+        for r, c, D in self._past:
+            after[r].add(D[j].unsqueeze(-2), v[..., c * H : (c + 1) * H])
+        for r, g, K in self._through:
+            after[r].add(K[j].unsqueeze(-2), a[g])
+        return torch.cat([it.total(v[..., :H]) for it in after], -1)
 
     def push_input(self, j: int, v: Tensor) -> Tensor:
-        return _joined(_gated(self.to_p[:, j], F.linear(v, self.weight_ih)))
-
-    @property
-    def scale(self) -> Tensor:
-        largest = self.to_a.abs().sum((0, 3)).amax(-1) * self.weight_hh.abs().sum(0).amax()
-        size = largest + self.direct.abs().amax((0, 3, 4))
-        return torch.where(size > 0, size, 1.0)
+        p = F.linear(v, self.weight_ih).view(*v.shape[:-1], *self.to_p.shape[-2:])
+        return torch.cat([(K[j].unsqueeze(-3) * p).sum(-2) for K in self.to_p], -1)
 
     def pull(self, delta: Tensor) -> Tensor:
-        M, n, b, _, H = self.direct.shape
-        parts = delta.view(n, b, M, 1, H).movedim(2, 0)
-        kept = (self.direct * parts).sum(0)
-        kept[..., 0, :] += (self.to_a * parts).sum(0).flatten(-2) @ self.weight_hh
-        return kept.flatten(-2)
+        M, _, _, _, H = self.direct.shape
+        parts, gates = torch.split(delta, H, -1), self.to_a.shape[3]
+        da, before = [_Sum() for _ in range(gates)], [_Sum() for _ in range(M)]
+        for r, g, K in self._through:
+            da[g].add(K, parts[r])
+        for r, c, D in self._past:
+            before[c].add(D, parts[r])
+        back = [it.total(parts[0]) for it in before]
+        if gates:
+            back[0] = back[0] + torch.cat([it.total(parts[0]) for it in da], -1) @ self.weight_hh
+        return torch.cat(back, -1)
+
+    @cached_property
+    def _through(self) -> list[tuple[int, int, Tensor]]:
+        """Each part r of the state, gate g and its K (n, b, H) that is not zero throughout."""
+        M, _, _, G, _ = self.to_a.shape
+        each = ((r, g, self.to_a[r, :, :, g]) for r in range(M) for g in range(G))
+        return [(r, g, K.contiguous()) for r, g, K in each if K.any()]
+
+    @cached_property
+    def _past(self) -> list[tuple[int, int, Tensor]]:
+        """Each part r of the state after and c of the one before, and D between them, if it is not zero throughout."""
+        M = len(self.direct)
+        each = ((r, c, self.direct[r, :, :, c]) for r in range(M) for c in range(M))
+        return [(r, c, D.contiguous()) for r, c, D in each if D.any()]
 
 
-def _gated(K: Tensor, share: Tensor) -> Tensor:
-    """Sum over gates of K_g * share_g: (M, ..., G, H) and (..., k, G*H) -> (M, ..., k, H)."""
-    return (K.unsqueeze(-3) * share.view(*share.shape[:-1], *K.shape[-2:])).sum(-2)
+class _Sum:
+    """A sum of products, made in place; of none it is zero."""
 
+    def __init__(self) -> None:
+        self._total: Tensor | None = None
 
-def _joined(parts: Tensor) -> Tensor:
-    """(M, ..., k, H) -> (..., k, M*H)."""
-    return parts.movedim(0, -2).flatten(-2)
+    def add(self, a: Tensor, b: Tensor) -> None:
+        self._total = a * b if self._total is None else self._total.addcmul_(a, b)
+
+    def total(self, like: Tensor) -> Tensor:
+        return torch.zeros_like(like) if self._total is None else self._total
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,10 +253,6 @@ class Register(ClosedForm):
     def push_input(self, j: int, v: Tensor) -> Tensor:
         h = self._slope[j].unsqueeze(-2) * F.linear(v, self.cell.weight_ih)
         return F.pad(h, (0, self.shape[-1] - h.shape[-1]))
-
-    @property
-    def scale(self) -> Tensor:
-        return (self._slope.abs().amax(-1) * self.cell.weight_hh.abs().amax()).clamp(min=1)
 
     def pull(self, delta: Tensor) -> Tensor:
         return self.steps.pullback(delta)[0]

@@ -240,7 +240,7 @@ def test_any_lags_are_products_of_the_steps_in_order():
     J = torch.randn(24, 4, 4, dtype=torch.float64)
     products, found = Products([12, 2, 7, 3, 6]), {}
     for j in J:
-        for l, product in products.add(Product.of(j, chain=1.0, volume=0.5)):
+        for l, product in products.add(Product.of(j.clone(), chain=1.0, volume=0.5)):
             found.setdefault(l, []).append(product)
     assert {l: len(each) for l, each in found.items()} == {1: 24, 2: 12, 3: 8, 6: 4, 7: 3, 12: 2}
     for l, each in found.items():
