@@ -55,6 +55,10 @@ class Local(ABC):
         as p + a the last two are one and the same tensor. A cell without W_hh has an `a` of width 0.
         """
 
+    def at_state_share(self, delta: Tensor) -> Tensor:
+        """A gradient at s' taken back to a alone: the last of what `pullback` gives."""
+        return self.pullback(delta)[2]
+
     @abstractmethod
     def paths(self, delta: Tensor) -> dict[str, Tensor]:
         """J^T delta in pieces (..., B, S), one for each way that the gradient takes back over the step, by name.

@@ -28,8 +28,11 @@ class ElmanLocal(Local):
         return {"h": self.slope}
 
     def pullback(self, delta: Tensor) -> Gradients:
-        dz = self.slope * delta
+        dz = self.at_state_share(delta)
         return dz @ self.weight_hh, dz, dz
+
+    def at_state_share(self, delta: Tensor) -> Tensor:
+        return self.slope * delta
 
     def paths(self, delta: Tensor) -> dict[str, Tensor]:
         """One alone, through the activation and W_hh."""

@@ -42,9 +42,12 @@ class GRULocal(Local):
         dp, da = self.to_p * thrice, self.to_a * thrice
         return self.z * delta + da @ self.weight_hh, dp, da
 
+    def at_state_share(self, delta: Tensor) -> Tensor:
+        return self.to_a * torch.cat([delta, delta, delta], -1)
+
     def paths(self, delta: Tensor) -> dict[str, Tensor]:
         """Straight on, through z alone, and through each gate's block of W_hh."""
-        da = self.to_a * torch.cat([delta, delta, delta], -1)
+        da = self.at_state_share(delta)
         through = {"keep": self.z * delta}
         for gate, d, W in zip("rzn", da.chunk(3, -1), self.weight_hh.chunk(3), strict=True):
             through[f"gate {gate}"] = d @ W

@@ -49,6 +49,9 @@ class MemoryLocal(Local):
         dc, dz = self._inner(delta)
         return torch.cat([dz @ self.weight_hh, dc * self.f], -1), dz, dz
 
+    def at_state_share(self, delta: Tensor) -> Tensor:
+        return self._inner(delta)[1]
+
     def paths(self, delta: Tensor) -> dict[str, Tensor]:
         """Along the memory, through f alone, and through each gate's block of W_hh.
 

@@ -40,11 +40,14 @@ class MultiTapLocal(Local):
         return {"h": self.slope}
 
     def pullback(self, delta: Tensor) -> Gradients:
-        dz, H = self._at_z(delta), len(self.weight_hh)
+        dz, H = self.at_state_share(delta), len(self.weight_hh)
         ds = self._shifted(delta)
         for d, piece in zip(self.taps, (dz @ self.weight_hh).chunk(len(self.taps), -1), strict=True):
             ds[..., (d - 1) * H : d * H] += piece
         return ds, dz, dz
+
+    def at_state_share(self, delta: Tensor) -> Tensor:
+        return self.slope * delta[..., : len(self.weight_hh)]
 
     def paths(self, delta: Tensor) -> dict[str, Tensor]:
         """Through the activation and each tap's block of W_hh, and along the register, which only passes it on.
@@ -53,14 +56,11 @@ class MultiTapLocal(Local):
         """
         if len(self.taps) == 1:
             return {f"tap {self.taps[0]}": self.pullback(delta)[0]}
-        dz, H = self._at_z(delta), len(self.weight_hh)
+        dz, H = self.at_state_share(delta), len(self.weight_hh)
         through = {}
         for d, piece in zip(self.taps, (dz @ self.weight_hh).chunk(len(self.taps), -1), strict=True):
             through[f"tap {d}"] = F.pad(piece, ((d - 1) * H, delta.shape[-1] - d * H))
         return through | {"shift": self._shifted(delta)}
-
-    def _at_z(self, delta: Tensor) -> Tensor:
-        return self.slope * delta[..., : len(self.weight_hh)]
 
     def _shifted(self, delta: Tensor) -> Tensor:
         """What was at place d + 1 after the step was at place d before it; the last place falls out."""

@@ -49,7 +49,7 @@ class Crossings:
             there &= delta.ne(0).any(-1)
             if self.layer.live is not None:
                 there &= self.layer.live[k - 1, row]
-            _, _, da = self.layer.linear[k - 1, row].pullback(delta)
+            da = self.layer.linear[k - 1, row].at_state_share(delta)
             r = self.cell.read(before[k - 1, row])
             da, r = (torch.where(there[..., None], x, 0.0).flatten(1, 2) for x in (da, r))
             yield lags, da, r

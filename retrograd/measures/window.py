@@ -6,7 +6,7 @@
 
 Of a sample of the losses the chunks weigh each piece by the share of all losses that see its lag: where the few of
 the sample happen to stand in their chunks does not count. All layers are truncated together (Williams & Peng, 1990).
-Axes: L lags, N rows, losses times sequences.
+Axes: P windows, L lags, N rows, losses times sequences.
 """
 
 from collections.abc import Sequence
@@ -113,46 +113,45 @@ def _sizes(windows: Sequence[int] | None, longest: int) -> tuple[int, ...]:
 
 def _of_layer(line: Crossings, windows: tuple[int, ...]) -> LayerWindow:
     log_norms: list[float] = []
-    whole = torch.zeros_like(line.W)
-    sliding, chunks = [], [torch.zeros_like(whole) for _ in windows]
+    whole = line.W.new_zeros(line.W.numel())
+    sliding, chunks = whole.new_zeros(2, len(windows), len(whole))
     for lags, da, h in line:
-        pieces = da.transpose(1, 2) @ h
-        log_norms += log_norm(pieces.flatten(1)).tolist()
-        for l, piece in zip(lags.tolist(), pieces, strict=True):
-            whole += piece
-            if l + 1 in windows:
-                sliding.append(whole.clone())
+        pieces = (da.transpose(1, 2) @ h).flatten(1)
+        log_norms += log_norm(pieces).tolist()
+        whole += pieces.sum(0)
+        sliding.addmm_((lags < torch.tensor(windows, device=lags.device)[:, None]).to(pieces), pieces)
+        if line.drawn_from is not None:
+            chunks.addmm_(_shares(line, lags, line.drawn_from, windows), pieces)
+            continue
         for i, p in enumerate(windows):
-            if line.drawn_from is not None:
-                chunks[i] += torch.tensordot(_share(line, lags, line.drawn_from, p), pieces, dims=1)
-            elif (inside := lags[:, None] <= (line.ends.flatten() - 1) % p).any():  # (L, N)
-                chunks[i] += da[inside].T @ h[inside]
+            if (inside := lags[:, None] <= (line.ends.flatten() - 1) % p).any():  # (L, N)
+                chunks[i] += (da[inside].T @ h[inside]).flatten()
     return LayerWindow(
         layer=line.layer.name,
         cell=line.layer.kind,
         log_norms=tuple(log_norms),
-        sliding=_compared([*sliding, *[whole] * (len(windows) - len(sliding))], whole),
+        sliding=_compared(sliding, whole),
         chunks=_compared(chunks, whole),
     )
 
 
-def _share(line: Crossings, lags: Tensor, losses: Tensor, p: int) -> Tensor:
-    """(L,): of all losses that are far enough from the start, how many see so far back within their chunk."""
-    t, l = losses.to(lags.device), lags[:, None]
-    there = t - line.begin > l
-    seen = there & ((t - 1) % p >= l)
-    return seen.sum(1).to(line.W.dtype) / there.sum(1).clamp(min=1)
+def _shares(line: Crossings, lags: Tensor, losses: Tensor, windows: Sequence[int]) -> Tensor:
+    """(P, L): of all losses that are far enough from the start, how many see so far back within chunks of p steps."""
+    t, p = losses.to(lags.device), torch.tensor(windows, device=lags.device)[:, None, None]
+    there = t - line.begin > lags[:, None]
+    seen = there & ((t - 1) % p >= lags[:, None])
+    return seen.sum(-1).to(line.W.dtype) / there.sum(-1).clamp(min=1)
 
 
-def _compared(truncated: Sequence[Tensor], whole: Tensor) -> Truncation:
-    g, size = _direction(whole), log_norm(whole.flatten())
+def _compared(truncated: Tensor, whole: Tensor) -> Truncation:
+    """Gradients (P, n) with one (n)."""
     return Truncation(
-        error=tuple(float((log_norm((part - whole).flatten()) - size).exp()) for part in truncated),
-        cosine=tuple(float(_direction(part) @ g) for part in truncated),
+        error=tuple((log_norm(truncated - whole) - log_norm(whole)).exp().tolist()),
+        cosine=tuple((_direction(truncated) @ _direction(whole)).tolist()),
     )
 
 
 def _direction(x: Tensor) -> Tensor:
-    """x in one row, of length 1; first scaled by its largest element, whose square may be out of range."""
-    x = x.flatten() / x.abs().amax()
-    return torch.nn.functional.normalize(x, dim=0, eps=0)
+    """Each row with length 1; first scaled by its largest element, whose square may be out of range."""
+    x = x / x.abs().amax(-1, keepdim=True)
+    return torch.nn.functional.normalize(x, dim=-1, eps=0)
