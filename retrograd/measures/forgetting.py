@@ -132,17 +132,18 @@ def _distances(layer: LayerTrace, cell: Cell, along: Stretches, seed: int) -> tu
     inputs, states = (aligned(values, before, along.sequence) for values in (layer.inputs, layer.states))
     generator = torch.Generator().manual_seed(seed)
     s, far, gap = states[0], *_starts(states, generator)
-    logs, rounded, growth = [log_norm(far - s)], [_is_rounding(far, s)], []
+    plain, others, begun, ended = [s], [far], [], []
     with torch.no_grad():
         for p in cell.project(inputs):
             near = s + _resized(gap, s)
-            before = log_norm(near - s)
+            begun.append(near - s)
             s, far, near = cell.recur(p.repeat(3, 1), torch.cat([s, far, near])).chunk(3)
-            logs.append(log_norm(far - s))
-            rounded.append(_is_rounding(far, s))
-            growth.append(log_norm(near - s) - before)
-            gap = torch.where((near == s).all(-1, keepdim=True), gap, near - s)  # gone: the old direction once more
-    return _Far(torch.stack(logs), torch.stack(rounded)), torch.stack(growth)
+            plain.append(s)
+            others.append(far)
+            ended.append(near - s)
+            gap = torch.where(ended[-1].any(-1, keepdim=True), ended[-1], gap)  # gone: the old direction once more
+    growth = log_norm(torch.stack(ended)) - log_norm(torch.stack(begun))
+    return _apart(torch.stack(others), torch.stack(plain)), growth
 
 
 def _starts(states: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -161,10 +162,9 @@ def _resized(gap: Tensor, s: Tensor) -> Tensor:
     return gap * size
 
 
-def _is_rounding(a: Tensor, b: Tensor) -> Tensor:
-    """Is their distance no more than what is lost in computing them?"""
-    rounding = math.log(ROUNDING) + torch.maximum(log_norm(a), log_norm(b))
-    return torch.le(log_norm(a - b), rounding)
+def _apart(far: Tensor, s: Tensor) -> _Far:
+    logs = log_norm(far - s)
+    return _Far(logs, logs <= math.log(ROUNDING) + torch.maximum(log_norm(far), log_norm(s)))
 
 
 def _slopes(far: _Far) -> Tensor:
