@@ -36,6 +36,7 @@ from retrograd.trace import Trace, cells_of, record_with
 ROUNDING = 1e-3  # of the loss: what float32 may do to it, against the float64 of the record
 ROWS, PICTURED = 12, 4  # losses and sequences of the picture of contributions: it costs a sweep for each of its rows
 FEW = 5  # losses that the window, and resets that the context, is measured at
+ALONG = 1  # sequences that the step Jacobians are multiplied along: it costs a product of two for each of their steps
 
 M = TypeVar("M")
 
@@ -179,7 +180,7 @@ class _Look:
         trace = self.trace
         found: dict[str, Any] = {
             "window": self._tried(lambda: measures.window(trace, anchors=FEW)),
-            "jacobians": self._tried(lambda: measures.jacobians(trace)),
+            "jacobians": self._tried(lambda: measures.jacobians(trace, sequences=ALONG)),
             "lyapunov": self._tried(lambda: measures.lyapunov(trace)),
             "forgetting": self._tried(lambda: measures.forgetting(trace)),
             "depth": self._tried(lambda: measures.depth(trace)),

@@ -14,6 +14,7 @@ on h alone, and the step is the read-out. Axes: T time, B batch, S state, N sequ
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -143,7 +144,7 @@ def _shares(layer: LayerTrace, way: _Way) -> dict[str, Tensor]:
 
 def _shares_of(layer: LayerTrace, way: _Way, begin: int, end: int) -> dict[str, Tensor]:
     pieces = layer.linear[way.first + begin : way.first + end].paths(way.above[begin:end])
-    whole = torch.stack(list(pieces.values())).sum(0)
+    whole = reduce(torch.add, pieces.values())
     length = log_norm(whole).exp()
     direction = whole / length[..., None]  # not the product over the square, which underflows sooner
     return {name: (direction * piece).sum(-1) / length for name, piece in pieces.items()}

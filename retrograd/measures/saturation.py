@@ -54,7 +54,7 @@ def _of_layer(layer: LayerTrace) -> LayerSaturation:
         layer=layer.name,
         cell=layer.kind,
         saturated={name: _share(d < SATURATED) for name, d in derivatives.items()},
-        dead={name: _share((d == 0).all(0)) for name, d in derivatives.items()},
+        dead={name: _share(d.amax(0) == 0) for name, d in derivatives.items()},
         gates={name: float(gate.mean()) for name, gate in gates.items()},
         keeping=keeping,
         timescales=_timescales(gates[keeping]) if keeping else None,

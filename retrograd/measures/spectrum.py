@@ -7,6 +7,7 @@ vanishing nor exploding. A tap's block acts once in as many steps as the tap is 
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,7 @@ def spectrum(trace: Trace) -> Spectrum:
 
     An additive layer has no W_hh, and so no blocks: its Jacobian is the identity, whatever its weights. A block that
     holds a NaN or an infinity has NaN for everything. A block takes about 10 H^3 operations, a third of a second for
-    H = 512, on one thread: that is LAPACK's, and a batch of blocks takes as long as one after the other.
+    H = 512, on one thread, which is LAPACK's own; so a thread takes each block, as many together as torch has threads.
 
     >>> spectrum(trace).layers[0].blocks[0].radius
     0.58
@@ -60,8 +61,9 @@ def spectrum(trace: Trace) -> Spectrum:
 
 
 def _of_layer(layer: LayerTrace, cell: Cell) -> LayerSpectrum:
-    blocks = (_of_block(name, block.double().cpu()) for name, block in cell.recurrent_blocks.items())
-    return LayerSpectrum(layer.name, layer.kind, tuple(blocks))
+    names, blocks = cell.recurrent_blocks.keys(), (block.double().cpu() for block in cell.recurrent_blocks.values())
+    with ThreadPoolExecutor(max(1, torch.get_num_threads())) as threads:
+        return LayerSpectrum(layer.name, layer.kind, tuple(threads.map(_of_block, names, blocks)))
 
 
 def _of_block(gate: str, W: Tensor) -> BlockSpectrum:
