@@ -187,7 +187,7 @@ class _Look:
         }
         if trace.per_step:
             found["contributions"] = self._tried(lambda: measures.contributions(trace, rows=ROWS, sequences=PICTURED))
-            found["context"] = self._tried(lambda: measures.context(self.model, self.loss, resets=FEW))
+            found["context"] = self._tried(lambda: measures.context(self.model, self.loss, trace=trace, resets=FEW))
         return found
 
     def _tried(self, measure: Callable[[], M]) -> M | None:

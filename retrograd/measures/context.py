@@ -44,12 +44,15 @@ def context(
     model: nn.Module,
     loss: Callable[[nn.Module], Tensor],
     *,
+    trace: Trace | None = None,
     resets: int = 12,
     longest: int | None = None,
     share: float = 0.01,
     seed: int = 0,
 ) -> Context:
     """The excess loss by context, from `resets` passes forward over the data; half of the steps is the longest n.
+
+    `trace` is the record of this loss, where there is one already: it spares a pass.
 
     >>> context(model, loss).used
     37
@@ -60,7 +63,8 @@ def context(
     if resets < 1 or not 0 < share < 1:
         raise UsageError(f"At least one reset and a share between 0 and 1 are needed, got {resets} and {share}.")
     cells = cells_of(model, loss)
-    trace = record_with(model, loss, cells)
+    if trace is None:
+        trace = record_with(model, loss, cells)
     whole = _losses(trace)
     steps, first = len(whole), trace.first_loss
     most = (steps + first) // 2 if longest is None else longest

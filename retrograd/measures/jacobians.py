@@ -5,7 +5,7 @@
     sigma_max(P_l[t])  <=  sigma_max(J[t]) ... sigma_max(J[t-l+1])  <=  (gamma sigma_max(W_hh))^l
 
 The last is Elman's alone, gamma = 1/4 for sigmoid and 1 for tanh, ReLU and identity (Pascanu et al., 2013). The
-products of a lag follow one another without overlap. Each is kept as a matrix whose largest element is 1, and the
+products of a lag follow one another without overlap. Each is kept as a matrix whose largest element is near 1, and the
 logarithm of what was taken out. Axes: n steps, b sequences, S state.
 """
 
@@ -23,7 +23,7 @@ from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures.bootstrap import quantile
 from retrograd.measures.products import Product, Products, singular_values
 from retrograd.measures.spacing import from_first
-from retrograd.measures.step_jacobians import AT_ONCE, ClosedForm, StepJacobians, steps_of
+from retrograd.measures.step_jacobians import ClosedForm, StepJacobians, steps_of
 from retrograd.measures.stretches import stretches
 from retrograd.numerics import SAFE
 from retrograd.trace import LayerTrace, Trace
@@ -95,8 +95,10 @@ def _of_layer(
     powers = (1 << k for k in range(along.steps.bit_length()))
     shared = sorted({l for l in (powers if lags is None else lags) if l <= along.steps})
     gathered = [_Sequence(int(n), shared, int(n) if size <= DENSE else steps, products) for n in along.length]
-    for piece, inside in zip(steps_of(layer, along), torch.split(along.inside, AT_ONCE), strict=True):
-        _gather(gathered, piece, size, inside)
+    inside = along.inside
+    for piece in steps_of(layer, along):
+        _gather(gathered, piece, size, inside[: len(piece)])
+        inside = inside[len(piece) :]
     values = torch.stack([x for one in gathered for x in one.values])
     found = [[x for one in gathered for x in one.found[l]] for l in shared]
     factor = _log_bound(layer.cell)

@@ -1,6 +1,6 @@
 """Products of many matrices in a row, where neither underflow nor overflow can lose them.
 
-    P_l = J_l ... J_2 J_1 = e^log * matrix          the largest element of `matrix` is 1 in size
+    P_l = J_l ... J_2 J_1 = e^log * matrix          the largest element of `matrix` is near 1 in size
 
 A product of l matrices is made from those of the largest lag that divides l, so that the powers of two together cost
 one matrix product a step.
@@ -14,6 +14,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+FAR = 1e60  # from 1: products of two matrices so far from it, and the squares of these, are in range
+
 
 @dataclass(frozen=True, eq=False)
 class Product:
@@ -26,11 +28,13 @@ class Product:
 
     @classmethod
     def of(cls, matrix: Tensor, *, log: float = 0.0, chain: float, volume: float) -> Self:
-        """The matrix is scaled where it stands."""
+        """Where its largest element is far from 1, the matrix is scaled in place."""
         low, high = map(float, matrix.aminmax())
         largest = max(-low, high)
         if largest == 0:
             return cls(matrix, -math.inf, chain, volume)
+        if 1 / FAR < largest < FAR:
+            return cls(matrix, log, chain, volume)
         return cls(matrix.div_(largest), log + math.log(largest), chain, volume)
 
     def after(self, earlier: "Product") -> "Product":

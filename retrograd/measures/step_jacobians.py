@@ -25,7 +25,7 @@ from retrograd.measures.stretches import Stretches
 from retrograd.trace import LayerTrace
 
 UNITWISE = (Elman, GRU, LSTM, Additive)
-AT_ONCE = 64  # steps whose maps are held together
+AT_ONCE = 512  # maps that are held together: of some steps of all stretches
 MOST = 1 << 22  # numbers that go through `back` together, 32 MB
 
 
@@ -55,10 +55,11 @@ class StepJacobians(ABC):
 
 
 def steps_of(layer: LayerTrace, along: Stretches) -> Iterator[StepJacobians]:
-    """The steps of these stretches, a piece of them at a time."""
+    """The steps of these stretches, some of them at a time."""
     cell = layer.cell
-    for first in range(0, along.steps, AT_ONCE):
-        times = along.times(first, min(first + AT_ONCE, along.steps))
+    some = max(1, AT_ONCE // len(along))
+    for first in range(0, along.steps, some):
+        times = along.times(first, min(first + some, along.steps))
         if cell is None or layer.bridged or type(cell) not in (*UNITWISE, MultiTap):
             yield ByRows(layer, times, along.sequence)
         else:
