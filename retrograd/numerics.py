@@ -34,9 +34,9 @@ def _scaled(x: Tensor) -> Tensor:
 
 
 def unit(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x / |x| and ln |x| along the last axis; x as it is where that is zero or not finite."""
+    """x / |x|, of x's own type, and ln |x| along the last axis; x as it is where that is zero or not finite."""
     log = log_norm(x)
-    return x / torch.where(log.isfinite(), log, 0.0).exp()[..., None], log
+    return (x / torch.where(log.isfinite(), log, 0.0).exp()[..., None]).to(x), log
 
 
 def log_total_norm(tensors: Iterable[Tensor]) -> float:

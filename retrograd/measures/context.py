@@ -73,7 +73,12 @@ def context(
     at = sorted({1 + round(i * (steps + first - most - 1) / max(resets - 1, 1)) for i in range(resets)})
     excess = whole.new_full((len(at), most, whole.shape[1]), math.nan)  # (K, n, B)
     for row, k in zip(excess, at, strict=True):
-        cut = _losses(record_with(model, loss, cells, forget=k)) - whole
+        cut = _losses(record_with(model, loss, cells, forget=k))
+        if cut.shape != whole.shape:
+            raise UsageError(
+                f"The trace must be that of this very loss, {tuple(cut.shape)}; its losses are {tuple(whole.shape)}."
+            )
+        cut -= whole
         known = slice(max(first - k, 0), most)
         row[known] = cut[k + known.start - first : k + most - first]
     lengths = [n for n in spaced(most) if not excess[:, n - 1].isnan().all()]

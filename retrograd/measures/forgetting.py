@@ -132,18 +132,17 @@ def _distances(layer: LayerTrace, cell: Cell, along: Stretches, seed: int) -> tu
     inputs, states = (aligned(values, before, along.sequence) for values in (layer.inputs, layer.states))
     generator = torch.Generator().manual_seed(seed)
     s, far, gap = states[0], *_starts(states, generator)
-    plain, others, begun, ended = [s], [far], [], []
+    logs = [log_norm(torch.stack([far - s, far, s, gap, gap]))]
     with torch.no_grad():
         for p in cell.project(inputs):
             near = s + _resized(gap, s)
-            begun.append(near - s)
+            begun = near - s
             s, far, near = cell.recur(p.repeat(3, 1), torch.cat([s, far, near])).chunk(3)
-            plain.append(s)
-            others.append(far)
-            ended.append(near - s)
-            gap = torch.where(ended[-1].any(-1, keepdim=True), ended[-1], gap)  # gone: the old direction once more
-    growth = log_norm(torch.stack(ended)) - log_norm(torch.stack(begun))
-    return _apart(torch.stack(others), torch.stack(plain)), growth
+            ended = near - s
+            logs.append(log_norm(torch.stack([far - s, far, s, begun, ended])))
+            gap = torch.where(ended.any(-1, keepdim=True), ended, gap)  # gone: the old direction once more
+    apart, far, s, begun, ended = torch.stack(logs, 1)
+    return _Far(apart, apart <= math.log(ROUNDING) + torch.maximum(far, s)), (ended - begun)[1:]
 
 
 def _starts(states: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -160,11 +159,6 @@ def _resized(gap: Tensor, s: Tensor) -> Tensor:
     gap = gap / gap.abs().amax(-1, keepdim=True)
     size: Tensor = NEAR * (1 + s.norm(dim=-1, keepdim=True)) / gap.norm(dim=-1, keepdim=True)
     return gap * size
-
-
-def _apart(far: Tensor, s: Tensor) -> _Far:
-    logs = log_norm(far - s)
-    return _Far(logs, logs <= math.log(ROUNDING) + torch.maximum(log_norm(far), log_norm(s)))
 
 
 def _slopes(far: _Far) -> Tensor:

@@ -177,6 +177,7 @@ def log_largest(steps: ClosedForm) -> Tensor:
     *shape, S = steps.shape
     v = torch.randn(*shape, S, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     v, before = v / v.norm(dim=-1, keepdim=True), torch.zeros_like(v)
+    nothing = steps.push(slice(None), v.unsqueeze(-2) / SAFE).eq(0).all(-1).squeeze(-1)  # no element is so small
     alphas, betas = [], [torch.zeros_like(v[..., :1])]
     for _ in range(min(S, ITERATIONS)):
         w = steps.pull(steps.push(slice(None), v.unsqueeze(-2)).squeeze(-2))
@@ -190,7 +191,7 @@ def log_largest(steps: ClosedForm) -> Tensor:
     values, vectors = torch.linalg.eigh(tridiagonal.masked_fill(lost[..., None, None], 0.0))
     value, rest = values[..., -1], betas[-1].squeeze(-1) * vectors[..., -1, -1].abs()
     sure = ~lost & (value > SAFE) & (value < 1 / SAFE) & (rest < TIGHT * value)
-    return torch.where(sure, (value + rest).log() / 2, math.nan)
+    return torch.where(nothing, -math.inf, torch.where(sure, (value + rest).log() / 2, math.nan))
 
 
 def _log_bound(cell: Cell | None) -> float | None:

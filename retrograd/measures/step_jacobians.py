@@ -22,6 +22,7 @@ from torch import Tensor
 
 from retrograd.cells import GRU, LSTM, Additive, Cell, Elman, Local, MultiTap
 from retrograd.measures.stretches import Stretches
+from retrograd.numerics import all_finite
 from retrograd.trace import LayerTrace
 
 UNITWISE = (Elman, GRU, LSTM, Additive)
@@ -197,10 +198,11 @@ class Unitwise(ClosedForm):
 
     @cached_property
     def _through(self) -> list[tuple[int, int, Tensor]]:
-        """Each part r of the state, gate g and its K (n, b, H) that is not zero throughout."""
-        M, _, _, G, _ = self.to_a.shape
+        """Each part r of the state, gate g and its K (n, b, H) that is not zero throughout; or W_g is not finite."""
+        M, _, _, G, H = self.to_a.shape
+        broken = [not all_finite([W]) for W in self.weight_hh.view(G, H, H)]
         each = ((r, g, self.to_a[r, :, :, g]) for r in range(M) for g in range(G))
-        return [(r, g, K.contiguous()) for r, g, K in each if K.any()]
+        return [(r, g, K.contiguous()) for r, g, K in each if broken[g] or K.any()]
 
     @cached_property
     def _past(self) -> list[tuple[int, int, Tensor]]:

@@ -113,19 +113,20 @@ def _sizes(windows: Sequence[int] | None, longest: int) -> tuple[int, ...]:
 
 def _of_layer(line: Crossings, windows: tuple[int, ...]) -> LayerWindow:
     log_norms: list[float] = []
-    whole = line.W.new_zeros(line.W.numel())
-    sliding, chunks = whole.new_zeros(2, len(windows), len(whole))
+    everything = int(line.ends.max()) + 1
+    limits = torch.tensor([*windows, everything], device=line.W.device)[:, None]
+    sums, chunks = (line.W.new_zeros(n, line.W.numel()) for n in (len(limits), len(windows)))
     for lags, da, h in line:
         pieces = (da.transpose(1, 2) @ h).flatten(1)
         log_norms += log_norm(pieces).tolist()
-        whole += pieces.sum(0)
-        sliding.addmm_((lags < torch.tensor(windows, device=lags.device)[:, None]).to(pieces), pieces)
+        sums.addmm_((lags < limits).to(pieces), pieces)
         if line.drawn_from is not None:
             chunks.addmm_(_shares(line, lags, line.drawn_from, windows), pieces)
             continue
         for i, p in enumerate(windows):
             if (inside := lags[:, None] <= (line.ends.flatten() - 1) % p).any():  # (L, N)
                 chunks[i] += (da[inside].T @ h[inside]).flatten()
+    sliding, whole = sums[:-1], sums[-1]
     return LayerWindow(
         layer=line.layer.name,
         cell=line.layer.kind,
@@ -137,10 +138,10 @@ def _of_layer(line: Crossings, windows: tuple[int, ...]) -> LayerWindow:
 
 def _shares(line: Crossings, lags: Tensor, losses: Tensor, windows: Sequence[int]) -> Tensor:
     """(P, L): of all losses that are far enough from the start, how many see so far back within chunks of p steps."""
-    t, p = losses.to(lags.device), torch.tensor(windows, device=lags.device)[:, None, None]
-    there = t - line.begin > lags[:, None]
-    seen = there & ((t - 1) % p >= lags[:, None])
-    return seen.sum(-1).to(line.W.dtype) / there.sum(-1).clamp(min=1)
+    t, l = losses.to(lags.device), lags[:, None]
+    there = t - line.begin > l
+    seen = torch.stack([(there & ((t - 1) % p >= l)).sum(1) for p in windows])
+    return seen.to(line.W.dtype) / there.sum(1).clamp(min=1)
 
 
 def _compared(truncated: Tensor, whole: Tensor) -> Truncation:

@@ -98,15 +98,12 @@ class Tape(Steps):
     def __init__(self, cell: Cell, starts: Tensor | None = None, live: Tensor | None = None) -> None:
         self.cell, self.starts, self.live = cell, starts, live
         self._pieces: Pieces | None = None
-        self._steps: Local | None = None
 
     @cached_property
     def linear(self) -> Local:
-        """Of a run by the kernels it is made when somebody asks for it."""
-        if self._steps is None:
-            assert self._pieces is not None
-            return self._pieces.linearized(self.cell)
-        return self._steps
+        """Of a run by the kernels, when somebody asks for it."""
+        assert self._pieces is not None
+        return self._pieces.linearized(self.cell)
 
     def forward(self, p: Tensor, s: Tensor) -> Tensor:
         """All states (T+1, B, S) from projections p (T, B, P) and the initial state s (B, S)."""
@@ -121,7 +118,7 @@ class Tape(Steps):
             steps.append(self.cell.linearize(p[t], before))
             s = steps[-1].state if self.live is None else torch.where(self.live[t, :, None], steps[-1].state, s)
             states.append(s)
-        self._steps, self._states = Local.stacked(steps), torch.stack(states)
+        self.linear, self._states = Local.stacked(steps), torch.stack(states)
         return self._states
 
     def back(self, t: int, delta: Tensor) -> Tensor:
@@ -159,10 +156,10 @@ class Tape(Steps):
         (A, T, B, P).
         """
         entering = total.ne(0).any(-1)  # (A, T+1, B)
-        ends, order = _last(entering.any(2)).sort(stable=True)
-        sequences = 1 + int(_last(entering.any(0).any(0)[None]))
+        ends, sequences = _last(entering.any(2)), 1 + int(_last(entering.any(0).any(0)[None]))
         if self._pieces is not None and self.finite:
-            return self._pieces.back(total, _last(entering.any(2)), sequences, wanted=wanted)
+            return self._pieces.back(total, ends, sequences, wanted=wanted)
+        ends, order = ends.sort(stable=True)
         late = torch.equal(order, torch.arange(len(order), device=order.device))
         delta = (total if late else total[order])[:, :, :sequences]
         at_p = None

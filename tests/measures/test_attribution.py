@@ -269,3 +269,13 @@ def test_where_the_model_changes_the_state_between_the_steps_no_path_is_given_a_
     [layer] = attribution(record(cell, loss)).layers
     assert layer.shares == {}
     assert layer.total.value < 0
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_a_record_in_float32_is_explained_too(kind):
+    module, x = kind(X, H), torch.randn(T, B, X)
+    exact, single = (
+        attribution(record(module, lambda m: m(x)[0].square().sum(-1), dtype=dtype)).layers[0].total
+        for dtype in (torch.float64, torch.float32)
+    )
+    assert single.value == pytest.approx(exact.value, abs=1e-4)

@@ -6,6 +6,7 @@ from torch import nn
 
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures import context
+from retrograd.trace import record
 from tests.measures.subjects import register
 
 T, B, D = 60, 5, 7
@@ -71,6 +72,22 @@ def test_a_model_that_looks_at_nothing_but_the_input_uses_one_step():
     found = context(register(D), recall(1, x))
     assert found.used == 1
     assert found.low[0] == found.high[0] == 0.0
+
+
+def test_a_record_that_there_is_spares_a_pass_and_is_that_of_the_loss():
+    torch.manual_seed(0)
+    model, x, calls = register(D), torch.rand(T, B, 1), []
+
+    def loss(m):
+        calls.append(m)
+        return recall(D, x)(m)
+
+    without = context(model, loss, resets=3)
+    trace, before = record(model, loss), len(calls)
+    assert context(model, loss, trace=trace, resets=3) == without
+    assert len(calls) - before == 3
+    with pytest.raises(UsageError, match=rf"this very loss, \({T}, {B}\); its losses are \({T}, 1\)"):
+        context(model, loss, trace=record(model, recall(D, x[:, :1])), resets=3)
 
 
 def test_what_cannot_be_forgotten_is_said():

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -136,7 +137,7 @@ def test_the_iteration_settles_at_every_step_of_a_default_net(kind):
 
 
 @pytest.mark.parametrize("size", [H, LARGE])
-@pytest.mark.parametrize("scale", [1e-5, 1e5])
+@pytest.mark.parametrize("scale", [1e-5, 1e5, 1e-100, 1e100])
 def test_neither_underflow_nor_overflow_loses_a_product(scale, size):
     cell = Elman(X, size, activation="identity").double()
     initialise_(Stack([cell]), "orthogonal")
@@ -176,7 +177,7 @@ def test_an_lstm_with_shut_gates_is_singular_and_no_crash():
 
 @pytest.mark.parametrize("size", [H, LARGE])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("kind", [nn.RNN, partial(nn.RNN, nonlinearity="relu"), nn.GRU, nn.LSTM])
 def test_weights_that_are_no_numbers_give_nan_and_no_crash(kind, bad, size):
     module = kind(X, size)
     with torch.no_grad():

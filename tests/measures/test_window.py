@@ -120,6 +120,7 @@ def test_a_sliding_window_keeps_the_first_lags():
         error, cosine = error_and_cosine(pieces[:p].sum(0), pieces.sum(0))
         assert layer.sliding.error[p - 1] == pytest.approx(error, rel=1e-9, abs=1e-9)
         assert layer.sliding.cosine[p - 1] == pytest.approx(cosine, rel=1e-9)
+    assert layer.sliding.error[-1] == 0.0, "all lags are all there is, to the last bit"
 
 
 def scalar(weight, steps=60):

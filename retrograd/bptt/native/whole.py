@@ -57,9 +57,9 @@ class Whole:
         inputs = self._inputs._replace(rows=full(steps, batch), first=self._inputs.first[:batch])
         last = torch.cat([torch.zeros_like(total[-1, :, :H]), total[-1, :, H:]], -1)
         d_h = total[1:, :, :H].clone(memory_format=torch.contiguous_format).flatten(0, 1)
-        states = total[1:].contiguous()
+        states = total[1:].contiguous()  # the very tensor, where all sequences are asked for
         d, first = at_gates(inputs, run, d_h, last, states=states)
-        if states.data_ptr() != total[1:].data_ptr():
+        if not total.is_contiguous():
             total[1:] = states
         at_p = torch.cat([d[:, H : 3 * H], d[:, :H]], -1) if self._inputs.kind.cell == GRU else d
         return first, at_p.view(steps, batch, at_p.shape[1])
