@@ -36,7 +36,7 @@ class ElmanLocal(Local):
 
     def paths(self, delta: Tensor) -> dict[str, Tensor]:
         """One alone, through the activation and W_hh."""
-        return {"recurrence": (self.slope * delta) @ self.weight_hh}
+        return {"recurrence": self.at_state_share(delta) @ self.weight_hh}
 
 
 class Elman(Cell):
