@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from retrograd.errors import NotMeasured, UsageError
 from retrograd.measures.bootstrap import estimate
 from retrograd.measures.spacing import spaced
-from retrograd.trace import Trace, cells_of, record_with
+from retrograd.trace import Trace, cells_of, losses_forgetting, record_with
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def context(
     at = sorted({1 + round(i * (steps + first - most - 1) / max(resets - 1, 1)) for i in range(resets)})
     excess = whole.new_full((len(at), most, whole.shape[1]), math.nan)  # (K, n, B)
     for row, k in zip(excess, at, strict=True):
-        cut = _losses(record_with(model, loss, cells, forget=k))
+        cut = _by_step(losses_forgetting(model, loss, cells, k))
         if cut.shape != whole.shape:
             raise UsageError(
                 f"The trace must be that of this very loss, {tuple(cut.shape)}; its losses are {tuple(whole.shape)}."
@@ -106,8 +106,13 @@ def _losses(trace: Trace) -> Tensor:
             f"What went before cannot be taken from {which}: "
             "context is measured of layers that run forwards over one text."
         )
-    losses = trace.losses.detach().double().cpu()
-    return losses if losses.dim() > 1 else losses[:, None]
+    return _by_step(trace.losses)
+
+
+def _by_step(losses: Tensor) -> Tensor:
+    """(T, B) of those, or of (T,)."""
+    losses = losses.detach().double().cpu()
+    return losses if losses.dim() > 1 else losses.reshape(-1, 1)
 
 
 def _estimate(excess: Tensor, seed: int) -> tuple[float, float | None, float | None]:

@@ -2,7 +2,7 @@
 
 from retrograd.trace.discovery import register
 from retrograd.trace.layer import LayerTrace
-from retrograd.trace.record import cells_of, record, record_with
+from retrograd.trace.record import cells_of, losses_forgetting, record, record_with
 from retrograd.trace.trace import Trace
 
-__all__ = ["LayerTrace", "Trace", "cells_of", "record", "record_with", "register"]
+__all__ = ["LayerTrace", "Trace", "cells_of", "losses_forgetting", "record", "record_with", "register"]

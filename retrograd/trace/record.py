@@ -68,24 +68,39 @@ def record_with(
     cells: dict[nn.Module, Spec],
     *,
     dtype: torch.dtype = torch.float64,
-    forget: int = 0,
 ) -> Trace:
-    """`record` in one call, where the cells that somebody wrote are known.
+    """`record` in one call, where the cells that somebody wrote are known."""
+    recording = Recording()
+    losses = _recorded(model, loss, cells, recording, dtype)
+    if recording.trajectories and not recording.lineage.of(losses):
+        raise NotMeasured(_apart(recording))
+    if not recording.trajectories:
+        recording, losses = _by_inputs(model, loss, losses)
+    return Trace(traced(recording, losses), losses, tuple(recording.notes))
 
-    With `forget`, every layer's state is zero again after so many steps, as if nothing had gone before.
-    """
-    recording = Recording(forget)
+
+def losses_forgetting(
+    model: nn.Module, loss: Callable[[nn.Module], Tensor], cells: dict[nn.Module, Spec], after: int
+) -> Tensor:
+    """The losses as `record` has them, where every layer's state is zero again after so many steps."""
+    return _recorded(model, loss, cells, Recording(forget=after), torch.float64).detach()
+
+
+def _recorded(
+    model: nn.Module,
+    loss: Callable[[nn.Module], Tensor],
+    cells: dict[nn.Module, Spec],
+    recording: Recording,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The losses of one call, whose runs go into `recording`."""
     with _measuring(model) as compiled:
         if compiled:
             recording.note("torch.compile was set aside for the measurement: the model ran as it is written.")
         with _replayed(model, cells, recording, dtype):
             losses = _called(model, loss)
         _check(losses)
-    if recording.trajectories and not recording.lineage.of(losses):
-        raise NotMeasured(_apart(recording))
-    if not recording.trajectories:
-        recording, losses = _by_inputs(model, loss, losses)
-    return Trace(traced(recording, losses), losses, tuple(recording.notes))
+    return losses
 
 
 @contextmanager

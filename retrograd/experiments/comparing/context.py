@@ -24,7 +24,7 @@ from retrograd.measures.bootstrap import estimate
 from retrograd.measures.spacing import spaced
 from retrograd.models import Network
 from retrograd.tasks.window import Window
-from retrograd.trace import Trace, cells_of, record_with
+from retrograd.trace import Trace, cells_of, losses_forgetting, record_with
 from retrograd.training import checkpoint
 
 SHARE = 0.01  # of the excess with one step alone: what may be missing from what is called all
@@ -80,14 +80,14 @@ def measured(model: Network, probe: Window) -> Context:
 def at_the_end(model: nn.Module, loss: Any, *, last: int, asked: Tensor) -> Context:
     """Of the losses (T, B) at the step `last`, those of the sequences that are asked something there."""
     cells = cells_of(model, loss)
+    trace = record_with(model, loss, cells)
+    _refuse_what_cannot_forget(trace)
 
-    def at_last(forget: int) -> Tensor:
-        trace = record_with(model, loss, cells, forget=forget)
-        _refuse_what_cannot_forget(trace)
-        return trace.losses.detach().double().cpu()[last][asked.cpu()]
+    def at_last(losses: Tensor) -> Tensor:
+        return losses.detach().double().cpu()[last][asked.cpu()]
 
-    whole, lengths = at_last(0), [n for n in spaced(last) if n <= last]
-    excess = {n: at_last(last + 1 - n) - whole for n in lengths}
+    whole, lengths = at_last(trace.losses), [n for n in spaced(last) if n <= last]
+    excess = {n: at_last(losses_forgetting(model, loss, cells, last + 1 - n)) - whole for n in lengths}
     found = [estimate(lambda draw, each=excess[n]: each[draw].mean(-1), len(whole)) for n in lengths]  # type: ignore[misc]
     return Context(
         lengths=tuple(lengths),
