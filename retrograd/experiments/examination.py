@@ -35,8 +35,11 @@ from retrograd.trace import Trace, cells_of, record_with
 
 ROUNDING = 1e-3  # of the loss: what float32 may do to it, against the float64 of the record
 ROWS, PICTURED = 12, 4  # losses and sequences of the picture of contributions: it costs a sweep for each of its rows
-FEW = 5  # losses that the window, and resets that the context, is measured at
+FEW = 4  # losses that the window, and resets that the context, is measured at
 ALONG = 1  # sequences that the step Jacobians are multiplied along: it costs a product of two for each of their steps
+SINGULAR = 4  # of these Jacobians those whose singular values are all taken, of a state of more than 64 numbers
+STARTS = 8  # sequences that are run again from other starts
+DIRECTIONS = 4  # sequences along which directions are followed
 
 M = TypeVar("M")
 
@@ -59,8 +62,8 @@ def diagnose(
     with `batches`, as loss(model, batch) for each. `need` is how many steps back the task must look; where it is not
     given, the verdict on vanishing is a note. `anchors` is how many of the losses are followed back (4, or fewer of
     many sequences), `layers` which recurrent layers are taken together. `all` adds the window, Jacobians, Lyapunov
-    exponents, forgetting, depth and, with a loss for each step, contributions and context. A model that is `trained`
-    is not told first to start anew.
+    exponents, forgetting, depth and, with a loss for each step, contributions and context, of fewer sequences, steps
+    and losses than each takes by itself. A model that is `trained` is not told first to start anew.
 
     >>> diagnose(model, loss, need=200)           # in a terminal its text, in a notebook its page
     >>> diagnose(model, loss).horizon.display
@@ -180,9 +183,9 @@ class _Look:
         trace = self.trace
         found: dict[str, Any] = {
             "window": self._tried(lambda: measures.window(trace, anchors=FEW)),
-            "jacobians": self._tried(lambda: measures.jacobians(trace, sequences=ALONG)),
-            "lyapunov": self._tried(lambda: measures.lyapunov(trace)),
-            "forgetting": self._tried(lambda: measures.forgetting(trace)),
+            "jacobians": self._tried(lambda: measures.jacobians(trace, sequences=ALONG, steps=SINGULAR, whole=False)),
+            "lyapunov": self._tried(lambda: measures.lyapunov(trace, sequences=DIRECTIONS)),
+            "forgetting": self._tried(lambda: measures.forgetting(trace, sequences=STARTS)),
             "depth": self._tried(lambda: measures.depth(trace)),
         }
         if trace.per_step:

@@ -24,7 +24,7 @@ from retrograd.measures.bootstrap import quantile
 from retrograd.measures.products import Product, Products, singular_values
 from retrograd.measures.spacing import from_first
 from retrograd.measures.step_jacobians import ClosedForm, StepJacobians, steps_of
-from retrograd.measures.stretches import stretches
+from retrograd.measures.stretches import Stretches, stretches
 from retrograd.numerics import SAFE
 from retrograd.trace import LayerTrace, Trace
 
@@ -63,7 +63,13 @@ class Jacobians:
 
 
 def jacobians(
-    trace: Trace, *, sequences: int = 2, lags: Sequence[int] | None = None, steps: int = 8, products: int = 4
+    trace: Trace,
+    *,
+    sequences: int = 2,
+    lags: Sequence[int] | None = None,
+    steps: int = 8,
+    products: int = 4,
+    whole: bool = True,
 ) -> Jacobians:
     """Singular values of every layer's step Jacobians and of their products over `lags`.
 
@@ -71,6 +77,7 @@ def jacobians(
     that are longer than every stretch are left out. Of a state of more than 64 numbers, where that is what costs most,
     each sequence has `steps` Jacobians, evenly spread, whose singular values are all taken; of each lag and sequence at
     most `products` are looked at. The sigma_max of the other steps is then from above and at most 5e-6 too high in ln.
+    Where not the `whole` stretch is wanted, it ends with the last product of the longest lag.
 
     >>> jacobians(trace).layers[0].log_largest[3]  # over 8 steps
     (-5.1, -4.4, -3.9)
@@ -82,18 +89,19 @@ def jacobians(
     found, unknown = [], []
     for layer in trace.layers:
         try:
-            found.append(_of_layer(layer, sequences, lags, steps, products))
+            found.append(_of_layer(layer, sequences, lags, steps, products, whole=whole))
         except NotMeasured:
             unknown.append(layer.name)
     return Jacobians(tuple(found), tuple(unknown))
 
 
 def _of_layer(
-    layer: LayerTrace, sequences: int, lags: Sequence[int] | None, steps: int, products: int
+    layer: LayerTrace, sequences: int, lags: Sequence[int] | None, steps: int, products: int, *, whole: bool
 ) -> LayerJacobians:
     along, size = stretches(layer, sequences), layer.states.shape[-1]
     powers = (1 << k for k in range(along.steps.bit_length()))
     shared = sorted({l for l in (powers if lags is None else lags) if l <= along.steps})
+    along = along if whole else _full(along, shared)
     gathered = [_Sequence(int(n), shared, int(n) if size <= DENSE else steps, products) for n in along.length]
     inside = along.inside
     for piece in steps_of(layer, along):
@@ -118,6 +126,13 @@ def _of_layer(
         log_chain=tuple(_spread([x.chain for x in each]) for each in found),
         log_bound=None if factor is None else tuple(l * factor for l in shared),
     )
+
+
+def _full(along: Stretches, lags: Sequence[int]) -> Stretches:
+    """Each up to the last product of the longest lag that fits into it."""
+    fitting = (max((l for l in lags if l <= n), default=1) for n in along.length.tolist())
+    length = torch.tensor([n // l * l for n, l in zip(along.length.tolist(), fitting, strict=True)])
+    return Stretches(along.sequence, along.begin, length)
 
 
 class _Measured(NamedTuple):

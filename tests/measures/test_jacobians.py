@@ -256,6 +256,18 @@ def test_any_lags_are_products_of_the_steps_in_order():
             assert product.log_largest == pytest.approx(float(torch.linalg.matrix_norm(truth, 2).log()), abs=1e-9)
 
 
+@pytest.mark.parametrize(("lags", "ends"), [(None, [16, 8, 2]), ((3, 7), [14, 7, 3])])
+def test_not_whole_is_each_sequence_up_to_the_last_product_of_its_longest_lag(lags, ends):
+    module, lengths = nn.GRU(X, H).double(), [T, 9, 3]
+    x = torch.randn(T, B, X).double()
+
+    def measured(lengths, **options):
+        packed = pack_padded_sequence(x, torch.tensor(lengths))
+        return jacobians(record(module, lambda m: m(packed)[0].data.sum()), sequences=B, lags=lags, **options)
+
+    assert measured(lengths, whole=False) == measured(ends) != measured(lengths)
+
+
 def test_lags_longer_than_the_record_are_left_out_and_none_is_refused():
     trace = traced(nn.RNN(X, H))
     assert jacobians(trace, lags=(30, 5, 20, 5)).layers[0].lags == (5, 20)
