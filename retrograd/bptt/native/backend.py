@@ -21,11 +21,12 @@ def native(cell: Cell, x: Read, s0: Tensor) -> tuple[Tensor, Tensor]:
     check_shapes(cell, x, s0)
     steps, batch, _ = x.shape
     if torch.compiler.is_compiling():
-        h, last, *_ = compiled.sequence(numbers(x).flatten(0, 1), s0, *weights_of(cell), steps, *kind_of(cell))
+        trail, last, *_ = compiled.sequence(numbers(x).flatten(0, 1), s0, *weights_of(cell), steps, *kind_of(cell))
+        h = trail[batch:]
     elif isinstance(x, Embedded) and x.repeats:
         h, last = native_rows(cell, x.table, s0, full(steps, batch)._replace(tokens=_tokens(x)))
     else:
-        h, last = native_rows(cell, numbers(x).flatten(0, 1), s0, full(steps, batch))
+        return native_rows(cell, numbers(x), s0, full(steps, batch))
     return h.view(steps, batch, -1), last
 
 
@@ -39,7 +40,10 @@ def _tokens(x: Embedded) -> Tensor:
 
 
 def native_rows(cell: Cell, x: Tensor, s0: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """(h (N, H), last state (B, S)) of rows x (N, X) that lie packed, the longest sequence first."""
+    """(h (N, H), last state (B, S)) of rows x (N, X) that lie packed, the longest sequence first.
+
+    Of x (T, B, X) without an end before T, h is (T, B, H).
+    """
     found: tuple[Tensor, Tensor] = Sequence.apply(kind_of(cell), rows, x, s0, *weights_of(cell))  # type: ignore[no-untyped-call]
     return found
 
