@@ -123,7 +123,7 @@ class Part {
         ask(t.h, k * H + j, 1, n, true);
         if (Cell::memory) ask(t.c, k * H + j, 1, n, true), ask(c_past, row * past_wide + j, 1, n, false);
       };
-      over(rows, rows, past + first * past_wide, apart * past_wide, soon, [&](int64_t row, R* z, int64_t from) {
+      over(rows, rows, past + first * past_wide, apart * past_wide, step % 2, soon, [&](int64_t row, R* z, int64_t from) {
         const int64_t k = begin + row;
         R* kept = at(t.kept, k, Cell::kept * H);
         const R* p = t.tokens ? at(t.table, t.tokens[k], Cell::kept * H) : kept;
@@ -154,7 +154,7 @@ class Part {
         if (Cell::memory) ask(t.c, k * H + j, 1, n, false), ask(c_past, row * past_wide + j, 1, n, false);
         if (D > 1 && !Cell::memory) ask(past, row * past_wide + j, 1, n, false);
       };
-      over(rows, count(going_on), later, apart * D * H, soon, [&](int64_t row, R* z, int64_t from) {
+      over(rows, count(going_on), later, apart * D * H, step % 2, soon, [&](int64_t row, R* z, int64_t from) {
         R* direct = w.direct.get() + row * H;
         const R* d_last = t.d_last ? at(t.d_last, row, S) : nullptr;
         if (step < 0) return to_first(row, z, direct, from);
@@ -210,12 +210,13 @@ class Part {
   // Multiplies the first `multiplied` of `rows` own rows, which lie `stride` apart from `a` on, with the own panels, and
   // hands what comes of each row and panel of units to `use`, together with the first of those units.
   template <class Soon, class Use>
-  void over(int64_t rows, int64_t multiplied, const R* a, int64_t stride, Soon soon, Use use) {
+  void over(int64_t rows, int64_t multiplied, const R* a, int64_t stride, bool turned, Soon soon, Use use) {
     const int64_t gates = w.gates, K = w.K, sums_wide = w.sums_wide;
     const int64_t tiles = up(rows, height);  // of nearly one height
     const int64_t together = rows < height ? units_at_once : height == low && gates % 2 ? 2 : 1;
-    for (int64_t u = first_unit; u < last_unit; u += together) {
-      const int64_t some = std::min(together, last_unit - u);
+    const int64_t pieces = up(last_unit - first_unit, together);
+    for (int64_t i = 0; i < pieces; ++i) {
+      const int64_t u = first_unit + (turned ? pieces - 1 - i : i) * together, some = std::min(together, last_unit - u);
       const R* panel = w.panels.get() + u * gates * K * wide<R>;
       for (int64_t tile = 0, top = 0; tile < tiles; ++tile) {
         const int64_t bottom = (tile + 1) * rows / tiles;
