@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -61,7 +61,8 @@ def seconds(cell: Cell, candidates: dict[str, Backend], shape: Pass) -> dict[str
     timed = max(4, min(steps, int(MOST / (batch * len(cell.weight_ih) * (cell.input_size + cell.hidden_size)))))
     types = types if types < timed * batch else 0  # else nothing is looked up
     read = f" of {types} types" if types else ""
-    of = f"{_machine(cell.weight_ih.device)} {cell!r} {steps}x{batch}{read} {cell.weight_ih.dtype}"
+    layer = f"{type(cell).__name__}({cell.extra_repr()}) {steps}x{batch}{read} {cell.weight_ih.dtype}"
+    of = f"{_machine(cell.weight_ih.device, torch.get_num_threads())} {layer}"
     found = _known.get(of) or _remembered().get(of)
     if found is None or set(found) != set(candidates):
         found = _measured(cell, candidates, Pass(timed, batch, types))
@@ -112,14 +113,12 @@ def _rounded(n: int) -> int:
     return 1 << (n - 1).bit_length() if n else 0
 
 
-def _machine(device: torch.device) -> str:
+@cache
+def _machine(device: torch.device, threads: int) -> str:
     found = library()
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     kernels = "none" if isinstance(found, str) else f"{found.set} of {found.path.stat().st_mtime_ns}"
-    return (
-        f"{platform.node()} {processor()} {gpu} torch {torch.__version__} kernels {kernels} "
-        f"threads {torch.get_num_threads()}"
-    )
+    return f"{platform.node()} {processor()} {gpu} torch {torch.__version__} kernels {kernels} threads {threads}"
 
 
 def processor() -> str:
