@@ -62,7 +62,9 @@ def seconds(cell: Cell, candidates: dict[str, Backend], shape: Pass) -> dict[str
     types = types if types < timed * batch else 0  # else nothing is looked up
     read = f" of {types} types" if types else ""
     layer = f"{type(cell).__name__}({cell.extra_repr()}) {steps}x{batch}{read} {cell.weight_ih.dtype}"
-    of = f"{_machine(cell.weight_ih.device, torch.get_num_threads())} {layer}"
+    kernels = library()
+    instructions = None if isinstance(kernels, str) else kernels.set
+    of = f"{_machine(cell.weight_ih.device, instructions, torch.get_num_threads())} {layer}"
     found = _known.get(of) or _remembered().get(of)
     if found is None or set(found) != set(candidates):
         found = _measured(cell, candidates, Pass(timed, batch, types))
@@ -114,10 +116,10 @@ def _rounded(n: int) -> int:
 
 
 @cache
-def _machine(device: torch.device, threads: int) -> str:
+def _machine(device: torch.device, instructions: str | None, threads: int) -> str:
     found = library()
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    kernels = "none" if isinstance(found, str) else f"{found.set} of {found.path.stat().st_mtime_ns}"
+    kernels = "none" if isinstance(found, str) else f"{instructions} of {found.path.stat().st_mtime_ns}"
     return f"{platform.node()} {processor()} {gpu} torch {torch.__version__} kernels {kernels} threads {threads}"
 
 

@@ -38,8 +38,8 @@ ROWS, PICTURED = 12, 4  # losses and sequences of the picture of contributions: 
 FEW = 4  # losses that the window, and resets that the context, is measured at
 ALONG = 1  # sequences that the step Jacobians are multiplied along: it costs a product of two for each of their steps
 SINGULAR = 4  # of these Jacobians those whose singular values are all taken, of a state of more than 64 numbers
-STARTS = 8  # sequences that are run again from other starts
-DIRECTIONS = 4  # sequences along which directions are followed
+RESTARTED = 8  # sequences that are run again from other starts
+FOLLOWED = 4  # sequences along which directions are followed
 
 M = TypeVar("M")
 
@@ -184,8 +184,8 @@ class _Look:
         found: dict[str, Any] = {
             "window": self._tried(lambda: measures.window(trace, anchors=FEW)),
             "jacobians": self._tried(lambda: measures.jacobians(trace, sequences=ALONG, steps=SINGULAR, whole=False)),
-            "lyapunov": self._tried(lambda: measures.lyapunov(trace, sequences=DIRECTIONS)),
-            "forgetting": self._tried(lambda: measures.forgetting(trace, sequences=STARTS)),
+            "lyapunov": self._tried(lambda: measures.lyapunov(trace, sequences=FOLLOWED)),
+            "forgetting": self._tried(lambda: measures.forgetting(trace, sequences=RESTARTED)),
             "depth": self._tried(lambda: measures.depth(trace)),
         }
         if trace.per_step:

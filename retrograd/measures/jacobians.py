@@ -77,7 +77,8 @@ def jacobians(
     that are longer than every stretch are left out. Of a state of more than 64 numbers, where that is what costs most,
     each sequence has `steps` Jacobians, evenly spread, whose singular values are all taken; of each lag and sequence at
     most `products` are looked at. The sigma_max of the other steps is then from above and at most 5e-6 too high in ln.
-    Where not the `whole` stretch is wanted, it ends with the last product of the longest lag.
+    Unless the `whole` stretch is wanted, only its last steps are taken: as many as the products of the longest lag that
+    fits into it are made of.
 
     >>> jacobians(trace).layers[0].log_largest[3]  # over 8 steps
     (-5.1, -4.4, -3.9)
@@ -129,10 +130,10 @@ def _of_layer(
 
 
 def _full(along: Stretches, lags: Sequence[int]) -> Stretches:
-    """Each up to the last product of the longest lag that fits into it."""
-    fitting = (max((l for l in lags if l <= n), default=1) for n in along.length.tolist())
-    length = torch.tensor([n // l * l for n, l in zip(along.length.tolist(), fitting, strict=True)])
-    return Stretches(along.sequence, along.begin, length)
+    """Of each the last steps, as many as products of the longest lag that fits into it are made of."""
+    lengths = along.length.tolist()
+    rest = torch.tensor([n % max((l for l in lags if l <= n), default=1) for n in lengths])
+    return Stretches(along.sequence, along.begin + rest, along.length - rest)
 
 
 class _Measured(NamedTuple):

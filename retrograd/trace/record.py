@@ -72,8 +72,6 @@ def record_with(
     """`record` in one call, where the cells that somebody wrote are known."""
     recording = Recording()
     losses = _recorded(model, loss, cells, recording, dtype)
-    if recording.trajectories and not recording.lineage.of(losses):
-        raise NotMeasured(_apart(recording))
     if not recording.trajectories:
         recording, losses = _by_inputs(model, loss, losses)
     return Trace(traced(recording, losses), losses, tuple(recording.notes))
@@ -82,8 +80,15 @@ def record_with(
 def losses_forgetting(
     model: nn.Module, loss: Callable[[nn.Module], Tensor], cells: dict[nn.Module, Spec], after: int
 ) -> Tensor:
-    """The losses as `record` has them, where every layer's state is zero again after so many steps."""
-    return _recorded(model, loss, cells, Recording(forget=after), torch.float64).detach()
+    """The losses as `record` has them, where every layer's state is zero again after so many steps.
+
+    Raises NotMeasured where no state is seen, or the loss does not depend on one.
+    """
+    recording = Recording(forget=after)
+    losses = _recorded(model, loss, cells, recording, torch.float64)
+    if not recording.trajectories:
+        raise NotMeasured(_unseen(model))
+    return losses.detach()
 
 
 def _recorded(
@@ -100,6 +105,8 @@ def _recorded(
         with _replayed(model, cells, recording, dtype):
             losses = _called(model, loss)
         _check(losses)
+    if recording.trajectories and not recording.lineage.of(losses):
+        raise NotMeasured(_apart(recording))
     return losses
 
 

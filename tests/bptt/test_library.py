@@ -12,7 +12,7 @@ import torch
 from retrograd.bptt import Stack, choose
 from retrograd.bptt.native import Library, library, no_native
 from retrograd.bptt.native.library import ELSEWHERE
-from retrograd.cells import GRU
+from retrograd.cells import GRU, LSTM, Additive, Elman
 from retrograd.errors import UsageError
 
 
@@ -67,11 +67,12 @@ def test_torchs_compiler_is_not_loaded_before_somebody_compiles():
     assert in_a_process("import sys, retrograd.bptt; print('torch._dynamo' in sys.modules)").strip() == "False"
 
 
-def test_under_compile_the_operation_is_one_node_and_its_numbers_are_the_same():
+@pytest.mark.parametrize("kind", [Elman, GRU, LSTM, Additive])
+def test_under_compile_the_operation_is_one_node_and_its_numbers_are_the_same(kind):
     if isinstance(library(), str):
         pytest.skip(library())
     torch.manual_seed(0)
-    stack, x = Stack([GRU(3, 5)], backend="native"), torch.randn(6, 2, 3, requires_grad=True)
+    stack, x = Stack([kind(3, 5)], backend="native"), torch.randn(6, 2, 3, requires_grad=True)
     seen = []
 
     def counting(graph, _):

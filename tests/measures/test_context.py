@@ -45,6 +45,15 @@ def recall(lag: int, x: torch.Tensor):
     return lambda m: (m(x)[0][:, :, lag - 1] - x[:, :, 0].roll(lag - 1, 0)).square()
 
 
+class Detached(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru, self.out = nn.GRU(1, 3), nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.out(self.gru(x)[0].detach())
+
+
 @pytest.mark.parametrize("model", [register(D), Loop(own=False), Loop(own=True)], ids=["stack", "cell", "own"])
 def test_the_answer_at_a_known_lag_is_found_there(model):
     torch.manual_seed(0)
@@ -88,6 +97,9 @@ def test_a_record_that_there_is_spares_a_pass_and_is_that_of_the_loss():
     assert len(calls) - before == 3
     with pytest.raises(UsageError, match=rf"this very loss, \({T}, {B}\); its losses are \({T}, 1\)"):
         context(model, loss, trace=record(model, recall(D, x[:, :1])), resets=3)
+    for other, said in ((nn.Linear(1, 1), "there is no state"), (Detached(), "carries no gradient to gru")):
+        with pytest.raises(NotMeasured, match=said):
+            context(other, lambda m: m(x).square().sum(-1), trace=trace)
 
 
 def test_what_cannot_be_forgotten_is_said():

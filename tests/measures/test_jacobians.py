@@ -256,16 +256,21 @@ def test_any_lags_are_products_of_the_steps_in_order():
             assert product.log_largest == pytest.approx(float(torch.linalg.matrix_norm(truth, 2).log()), abs=1e-9)
 
 
-@pytest.mark.parametrize(("lags", "ends"), [(None, [16, 8, 2]), ((3, 7), [14, 7, 3])])
-def test_not_whole_is_each_sequence_up_to_the_last_product_of_its_longest_lag(lags, ends):
-    module, lengths = nn.GRU(X, H).double(), [T, 9, 3]
-    x = torch.randn(T, B, X).double()
-
-    def measured(lengths, **options):
-        packed = pack_padded_sequence(x, torch.tensor(lengths))
-        return jacobians(record(module, lambda m: m(packed)[0].data.sum()), sequences=B, lags=lags, **options)
-
-    assert measured(lengths, whole=False) == measured(ends) != measured(lengths)
+@pytest.mark.parametrize(("lags", "kept"), [(None, [16, 8, 2]), ((3, 7), [14, 7, 3])])
+def test_not_whole_are_the_last_steps_of_each_sequence_as_many_as_its_longest_lag_takes(lags, kept):
+    cell, lengths = GRU(X, H).double(), [T, 9, 3]
+    x, s0 = torch.randn(T, B, X).double(), torch.zeros(B, H).double()
+    trace = record(Stack([cell]), lambda m: m(x, (s0,), lengths=torch.tensor(lengths))[0].sum())
+    (it,) = jacobians(trace, sequences=B, lags=lags, products=99, whole=False).layers
+    J = true_jacobians("gru", cell, x, s0)
+    last = [J[n - k : n, b] for b, (n, k) in enumerate(zip(lengths, kept, strict=True))]
+    assert it.steps == sum(kept)
+    assert it.largest == pytest.approx(spread(np.linalg.svd(np.concatenate(last), compute_uv=False)[:, 0]), rel=1e-9)
+    for l, count, largest in zip(it.lags, it.products, it.log_largest, strict=True):
+        blocks = [own[k : k + l] for own in last for k in range(0, len(own) - l + 1, l)]
+        assert count == len(blocks)
+        products = (np.linalg.multi_dot(block[::-1]) if l > 1 else block[0] for block in blocks)
+        assert largest == all_spreads(spread([np.log(np.linalg.svd(P)[1][0]) for P in products]))
 
 
 def test_lags_longer_than_the_record_are_left_out_and_none_is_refused():

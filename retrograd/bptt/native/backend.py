@@ -21,12 +21,12 @@ def native(cell: Cell, x: Read, s0: Tensor) -> tuple[Tensor, Tensor]:
     check_shapes(cell, x, s0)
     steps, batch, _ = x.shape
     if torch.compiler.is_compiling():
-        trail, last, *_ = compiled.sequence(numbers(x).flatten(0, 1), s0, *weights_of(cell), steps, *kind_of(cell))
-        h = trail[batch:]
+        flat, s0 = _in_its_type(cell, numbers(x).flatten(0, 1), s0)
+        h, last, *_ = compiled.sequence(flat, s0, *weights_of(cell), steps, *kind_of(cell))
     elif isinstance(x, Embedded) and x.repeats:
         h, last = native_rows(cell, x.table, s0, full(steps, batch)._replace(tokens=_tokens(x)))
     else:
-        return native_rows(cell, numbers(x), s0, full(steps, batch))
+        h, last = native_rows(cell, numbers(x).flatten(0, 1), s0, full(steps, batch))
     return h.view(steps, batch, -1), last
 
 
@@ -40,12 +40,16 @@ def _tokens(x: Embedded) -> Tensor:
 
 
 def native_rows(cell: Cell, x: Tensor, s0: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """(h (N, H), last state (B, S)) of rows x (N, X) that lie packed, the longest sequence first.
-
-    Of x (T, B, X) without an end before T, h is (T, B, H).
-    """
+    """(h (N, H), last state (B, S)) of rows x (N, X) that lie packed, the longest sequence first."""
+    x, s0 = _in_its_type(cell, x, s0)
     found: tuple[Tensor, Tensor] = Sequence.apply(kind_of(cell), rows, x, s0, *weights_of(cell))  # type: ignore[no-untyped-call]
     return found
+
+
+def _in_its_type(cell: Cell, *given: Tensor) -> tuple[Tensor, ...]:
+    """In the weights' type under autocast, where what came by way of a product is in another."""
+    dtype = cell.weight_ih.dtype
+    return tuple(x.to(dtype) for x in given) if torch.is_autocast_enabled("cpu") else given
 
 
 def no_native(cell: Cell) -> str | None:

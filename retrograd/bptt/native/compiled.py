@@ -20,10 +20,10 @@ def sequence(
     cell: int,
     activation: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The parts of a Run of full sequences: trail, last, kept, c."""
+    """The parts of a Run of full sequences."""
     weights = Weights(weight_ih, weight_hh, bias_ih, bias_hh)
-    run = forward(Inputs(Kind(cell, activation), full(steps, len(first)), x, first, weights))
-    return run.trail, run.last, run.kept, run.c
+    h, last, kept, c = forward(Inputs(Kind(cell, activation), full(steps, len(first)), x, first, weights))
+    return h, last, kept, c
 
 
 @sequence.register_fake
@@ -31,8 +31,7 @@ def _(x: Tensor, first: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Ten
     cell = rest[-2]
     N, H = x.shape[0], first.shape[1] // (2 if cell == LSTM else 1)
     kept = x.new_empty(0) if cell == ELMAN else x.new_empty(N, KEPT[cell] * H)
-    c = x.new_empty(N, H) if cell == LSTM else x.new_empty(0)
-    return x.new_empty(len(first) + N, H), x.new_empty(first.shape), kept, c
+    return x.new_empty(N, H), x.new_empty(first.shape), kept, x.new_empty(N if cell == LSTM else 0, H)
 
 
 @torch.library.custom_op("retrograd::sequence_backward", mutates_args=())
@@ -44,7 +43,7 @@ def sequence_backward(
     bias_ih: Tensor | None,
     bias_hh: Tensor | None,
     run: list[Tensor],
-    d_trail: Tensor | None,
+    d_h: Tensor | None,
     d_last: Tensor | None,
     steps: int,
     cell: int,
@@ -53,9 +52,7 @@ def sequence_backward(
     """Gradients, but for those that there are not."""
     weights = Weights(weight_ih, weight_hh, bias_ih, bias_hh)
     inputs = Inputs(Kind(cell, activation), full(steps, len(first)), x, first, weights)
-    (trail, last, kept, c), begin = run, len(first)
-    d_h = None if d_trail is None else d_trail[begin:]
-    found = backward(inputs, Run(trail[begin:], last, kept, c, trail), d_h, d_last)
+    found = backward(inputs, Run(*run), d_h, d_last)
     return [g.clone() if g is found.bias_hh else g for g in found if g is not None]
 
 
@@ -70,9 +67,9 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
     ctx.save_for_backward(*tensors, *output)
 
 
-def _take_back(ctx: Any, d_trail: Tensor | None, d_last: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+def _take_back(ctx: Any, d_h: Tensor | None, d_last: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     tensors, run = ctx.saved_tensors[:6], list(ctx.saved_tensors[6:])
-    found = iter(sequence_backward(*tensors, run, d_trail, d_last, ctx.steps, ctx.cell, ctx.activation))
+    found = iter(sequence_backward(*tensors, run, d_h, d_last, ctx.steps, ctx.cell, ctx.activation))
     return *(None if it is None else next(found) for it in tensors), None, None, None
 
 

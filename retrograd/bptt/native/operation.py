@@ -11,6 +11,7 @@ type's steps are summed before they meet x and W_ih.
 Axes: N rows of all steps together, V types, X input, H hidden, S state. Rows are packed as in a PackedSequence.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from retrograd.bptt.native.library import Task, address, loaded
+from retrograd.errors import UsageError
 
 ELMAN, GRU, LSTM, ADDITIVE = range(4)  # as in source/task.h
 GATES = (1, 3, 4, 1)  # blocks of H in the weights
@@ -32,7 +34,7 @@ class Rows(NamedTuple):
     begin: Tensor  # (T)
     batch: int  # B: sequences, those without a step too
     total: int  # N
-    past: Tensor | None  # (N): which of B first rows and N rows each goes on from; None: the i-th row from the i-th
+    past: Tensor | None  # (N - counts[0]): the row from which each row of step 1 on goes on; None where all have T
     tokens: Tensor | None = None  # (N): the row of x that each row reads; None where it is its own
 
 
@@ -57,13 +59,12 @@ class Inputs(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What comes of a sequence; what stands behind `last` is for the way back."""
+    """What comes of a sequence; the last three are for the way back."""
 
-    h: Tensor  # (N, H), a part of `trail` if there is one
+    h: Tensor  # (N, H)
     last: Tensor  # (B, S)
     kept: Tensor  # (N, kept * H); of an Elman cell nothing, for h is all
     c: Tensor  # (N, H) of an LSTM, else nothing
-    trail: Tensor  # (B + N, H): the first h, and all h; nothing where no gradient at W_hh is asked for
 
 
 @lru_cache(maxsize=64)
@@ -75,38 +76,44 @@ def full(steps: int, batch: int) -> Rows:
 
 def shrinking(counts: Tensor, batch: int) -> Rows:
     """As in a PackedSequence, whose batch_sizes they are."""
-    begin, total = counts.cumsum(0) - counts, int(counts.sum())
+    begin = counts.cumsum(0) - counts
+    total, first = int(counts.sum()), int(counts[:1].sum())
     if total == len(counts) * batch:
         return full(len(counts), batch)
-    before = torch.cat([begin.new_zeros(1), batch + begin])[: len(begin)]  # where the rows of the step before begin
-    return Rows(counts, begin, batch, total, torch.arange(total) + torch.repeat_interleave(before - begin, counts))
+    step = torch.repeat_interleave(torch.arange(len(counts)), counts)[first:]
+    return Rows(counts, begin, batch, total, torch.arange(first, total) - begin[step] + begin[step - 1])
 
 
 def forward(inputs: Inputs) -> Run:
-    """All states."""
-    kind, rows, x, first, weights = inputs
+    """All states. Raises UsageError where x, the first state and the weights are not of one type, on one device."""
+    kind, _, x, first, weights = inputs
+    _check(x, first, weights)
     x, first = x.contiguous(), first.contiguous()
-    H = len(weights.ih) // GATES[kind.cell]
-    trail = x.new_empty(rows.batch + rows.total, H)
-    trail[: rows.batch] = first[:, :H]
-    h = trail[rows.batch :]
-    p = _projected(kind, x, weights, h if kind.cell == ELMAN and rows.tokens is None else None)
-    return states(inputs._replace(x=x, first=first), p, h)._replace(trail=trail)
+    with _exactly():
+        p = _projected(kind, x, weights, len(weights.ih) // GATES[kind.cell])
+    return states(inputs._replace(x=x, first=first), p)
 
 
-def states(inputs: Inputs, p: Tensor, h: Tensor | None = None) -> Run:
-    """All states from the inputs' share p, in whose place stands what the cell keeps unless it is a table.
+def _check(x: Tensor, first: Tensor, weights: Weights) -> None:
+    kinds = {(t.dtype, t.device) for t in (x, first, *weights) if t is not None}
+    if len(kinds) > 1:
+        said = " and ".join(sorted(f"{dtype} on {device}".removeprefix("torch.") for dtype, device in kinds))
+        raise UsageError(f"The inputs, the first state and the weights must be of one type, on one device; got {said}.")
 
-    h (N, H) is written where it is given; of an Elman cell it may be p itself.
-    """
+
+def _exactly() -> AbstractContextManager[object]:
+    """Inside, a product has the type of its operands: under autocast the kernels would take its bytes for others."""
+    return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext()
+
+
+def states(inputs: Inputs, p: Tensor) -> Run:
+    """All states from the inputs' share p, in whose place stands what the cell keeps unless it is a table."""
     kind, rows, _, first, _ = inputs
     H = p.shape[1] // KEPT[kind.cell]
-    if h is None:
-        h = p if kind.cell == ELMAN and rows.tokens is None else p.new_empty(rows.total, H)
-    kept = h if kind.cell == ELMAN else p if rows.tokens is None else p.new_empty(rows.total, p.shape[1])
-    nothing = p.new_empty(0)
-    c = p.new_empty(rows.total, H) if kind.cell == LSTM else nothing
-    run = Run(h, torch.empty_like(first), nothing if kind.cell == ELMAN else kept, c, nothing)
+    kept = p if rows.tokens is None else p.new_empty(rows.total, p.shape[1])
+    h = kept if kind.cell == ELMAN else p.new_empty(rows.total, H)
+    c = p.new_empty(rows.total if kind.cell == LSTM else 0, H)
+    run = Run(h, torch.empty_like(first), p.new_empty(0) if kind.cell == ELMAN else kept, c)
     task = _task(inputs, first, run)
     if rows.tokens is not None:
         task.table, task.tokens = address(p), address(rows.tokens)
@@ -114,12 +121,11 @@ def states(inputs: Inputs, p: Tensor, h: Tensor | None = None) -> Run:
     return run
 
 
-def _projected(kind: Kind, x: Tensor, weights: Weights, out: Tensor | None) -> Tensor:
+def _projected(kind: Kind, x: Tensor, weights: Weights, H: int) -> Tensor:
     W, b, a = weights.ih, weights.bias_ih, weights.bias_hh
     if kind.cell != GRU:
         bias = b if a is None or b is None else b + a
-        return torch.mm(x, W.T, out=out) if bias is None else torch.addmm(bias, x, W.T, out=out)
-    H = len(W) // 3
+        return x @ W.T if bias is None else torch.addmm(bias, x, W.T)
     kept = x.new_empty(len(x), 4 * H)  # n, r, z, and room for a_n, whose bias stands behind r
     if b is None or a is None:
         torch.mm(x, W[: 2 * H].T, out=kept[:, H : 3 * H])
@@ -151,14 +157,18 @@ def backward(
 
     `needs`: that at x, at W_ih, at W_hh? Each is a product that a frozen layer spares.
     """
-    kind, rows, x, _, weights = inputs
-    needs_x, needs_ih, needs_hh = needs
     d, d_first = at_gates(inputs, run, d_h, d_last)
+    with _exactly():
+        return _products(inputs, run, d, d_first, needs)
+
+
+def _products(inputs: Inputs, run: Run, d: Tensor, d_first: Tensor, needs: tuple[bool, bool, bool]) -> Gradients:
+    kind, rows, x, first, weights = inputs
+    needs_x, needs_ih, needs_hh = needs
     x, H = x.contiguous(), run.h.shape[1]
     d_hh = None
     if needs_hh and weights.hh is not None:
-        past = run.trail[: rows.total] if rows.past is None else run.trail[rows.past]
-        d_hh = (d if kind.cell != GRU else d[:, H:]).T @ past
+        d_hh = _recurrent(d if kind.cell != GRU else d[:, H:], run.h, first[:, :H], rows)
     if rows.tokens is not None:
         d = d.new_zeros(len(x), d.shape[1]).index_add_(0, rows.tokens, d)
     d_x, d_ih = None, torch.empty_like(weights.ih) if needs_ih else None
@@ -196,6 +206,13 @@ def _parts(kind: Kind, d: Tensor, H: int) -> list[tuple[Tensor, slice]]:
     return [(d, slice(0, d.shape[1]))]
 
 
+def _recurrent(at_a: Tensor, h: Tensor, first: Tensor, rows: Rows) -> Tensor:
+    """dL/dW_hh."""
+    begun = int(rows.counts[:1].sum())  # none where no sequence has a step
+    past = h[: rows.total - begun] if rows.past is None else h[rows.past]
+    return (at_a[:begun].T @ first[:begun]).addmm_(at_a[begun:].T, past)
+
+
 def _task(inputs: Inputs, first: Tensor, run: Run) -> Task:
     """`first` lies contiguous."""
     kind, rows, _, _, weights = inputs
@@ -226,24 +243,21 @@ def _task(inputs: Inputs, first: Tensor, run: Run) -> Task:
 
 
 class Sequence(torch.autograd.Function):
-    """(h (N, H), last (B, S)) of x (N, X), first (B, S) and the weights; differentiable once.
-
-    Of x (T, B, X) whose rows are all full, h is (T, B, H).
-    """
+    """(h (N, H), last (B, S)) of x (N, X), first (B, S) and the weights; differentiable once."""
 
     @staticmethod
     def forward(ctx: Any, kind: Kind, rows: Rows, x: Tensor, first: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        run = forward(Inputs(kind, rows, x.flatten(0, -2), first, Weights(*weights)))
+        run = forward(Inputs(kind, rows, x, first, Weights(*weights)))
         ctx.kind, ctx.rows = kind, rows
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, first, *weights, *run)
-        return run.h.view(*x.shape[:-1], -1) if x.dim() > 2 else run.h, run.last
+        return run.h, run.last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_h: Tensor | None, d_last: Tensor | None) -> tuple[Tensor | None, ...]:
         x, first, *rest = ctx.saved_tensors
-        inputs = Inputs(ctx.kind, ctx.rows, x.flatten(0, -2), first, Weights(*rest[:4]))
+        inputs = Inputs(ctx.kind, ctx.rows, x, first, Weights(*rest[:4]))
         _, _, needs_x, _, needs_ih, needs_hh, *_ = ctx.needs_input_grad
         found = backward(inputs, Run(*rest[4:]), d_h, d_last, needs=(needs_x, needs_ih, needs_hh))
-        return None, None, None if found.x is None else found.x.view(x.shape), *found[1:]
+        return None, None, *found

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retrograd.bptt.native.backend import kind_of, no_native, weights_of
-from retrograd.bptt.native.operation import ELMAN, GRU, KEPT, LSTM, Inputs, at_gates, full, states
+from retrograd.bptt.native.operation import ELMAN, GRU, KEPT, LSTM, Inputs, Run, at_gates, full, states
 from retrograd.cells import Cell
 
 
@@ -53,7 +53,7 @@ class Whole:
         if batch < self.batch:
             parts = (_of_first(batch, part, of=self.batch) for part in parts)
         h, kept, c = parts
-        run = self._run._replace(h=h, last=self._run.last[:batch], kept=kept, c=c)
+        run = Run(h, self._run.last[:batch], kept, c)
         inputs = self._inputs._replace(rows=full(steps, batch), first=self._inputs.first[:batch])
         last = torch.cat([torch.zeros_like(total[-1, :, :H]), total[-1, :, H:]], -1)
         d_h = total[1:, :, :H].clone(memory_format=torch.contiguous_format).flatten(0, 1)

@@ -224,8 +224,8 @@ class Part {
         if (top < multiplied)
           product(std::min(bottom, multiplied) - top, a + top * stride, stride, panel, K, some * gates, sums, sums_wide);
         for (int64_t r = top; r < bottom; ++r)
-          for (int64_t i = 0; i < some; ++i)
-            use(first + r * apart, sums + (r - top) * sums_wide + i * gates * wide<R>, (u + i) * wide<R>);
+          for (int64_t j = 0; j < some; ++j)
+            use(first + r * apart, sums + (r - top) * sums_wide + j * gates * wide<R>, (u + j) * wide<R>);
         top = bottom;
       }
     }
