@@ -11,7 +11,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from copy import deepcopy
 from functools import cache, partial
@@ -28,6 +28,7 @@ from retrograd.cells import Cell
 WORTH = 1e7  # multiplications of a pass under which nothing is measured: the first candidate is taken
 MOST = 1e9  # ... and to which a pass is cut down, by its steps
 ROUNDS = 8  # the quickest of each counts: what else the machine does only slows them
+EQUAL = 1.05  # times the quickest's seconds: who is no slower than that is as quick, for all that was measured
 
 _known: dict[str, dict[str, float]] = {}
 
@@ -51,8 +52,12 @@ def fastest(cell: Cell, candidates: dict[str, Backend], shape: Pass) -> str:
     work = steps * batch * len(cell.weight_ih) * (cell.input_size + cell.hidden_size)
     if len(candidates) < 2 or (work < WORTH and not cell.weight_ih.is_cuda):  # on a GPU each launch counts
         return next(iter(candidates))
-    found = seconds(cell, candidates, shape)
-    return min(candidates, key=lambda name: found[name])
+    return quickest(seconds(cell, candidates, shape), candidates)
+
+
+def quickest(found: dict[str, float], order: Iterable[str]) -> str:
+    """The one of these seconds, or of several that are as quick the first in that order."""
+    return next(name for name in order if found[name] <= EQUAL * min(found.values()))
 
 
 def seconds(cell: Cell, candidates: dict[str, Backend], shape: Pass) -> dict[str, float]:

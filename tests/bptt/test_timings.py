@@ -1,6 +1,7 @@
 """What is measured decides, once for each shape and machine, and nothing else is touched by measuring."""
 
 import json
+import math
 import time
 
 import pytest
@@ -55,6 +56,11 @@ def test_tokens_are_timed_as_they_are_read(types, read):
     assert issubclass(candidates["a"].read, read)
     timings.fastest(GRU(8, 16), candidates, LARGE)
     assert candidates["a"].calls == timings.ROUNDS * (2 if read is Embedded else 1)
+
+
+@pytest.mark.parametrize(("first", "taken"), [(1.04, "a"), (1.06, "b"), (math.inf, "b")])
+def test_of_two_that_are_as_quick_the_first_is_taken(first, taken):
+    assert timings.quickest({"b": 1.0, "a": first}, ["a", "b"]) == taken
 
 
 def test_what_takes_no_time_is_not_measured():

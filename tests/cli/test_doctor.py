@@ -5,6 +5,7 @@ import json
 import pytest
 
 from retrograd.bptt.native import library
+from retrograd.bptt.timings import EQUAL
 from tests.cli.small import here
 
 
@@ -32,7 +33,7 @@ def test_as_json_it_has_every_figure():
     assert {"torch", "processor", "kernels", "timings", "extras", "speed"} <= set(found)
     for one in found["speed"]:
         times = one["milliseconds"]
-        assert one["trains on"] == min(times, key=times.get)
+        assert times[one["trains on"]] <= EQUAL * min(times.values())
         assert all(t > 0 for t in times.values())
 
 
