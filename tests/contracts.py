@@ -20,6 +20,8 @@ FORMS: dict[str, tuple[str, dict[str, object]]] = {
     "multi-tap-relu": ("multi-tap", {"taps": (2, 3), "activation": "relu"}),
 }
 
+KNOWN = [form for form, (name, _) in FORMS.items() if name != "multi-tap"]  # to the native kernels
+
 X, H, B, T = 3, 5, 4, 7
 
 

@@ -15,7 +15,7 @@ import pytest
 from retrograd.bptt.native.library import ELSEWHERE
 
 ROOT = Path(__file__).parents[2]
-TESTS = ["tests/bptt/test_native.py", "tests/bptt/test_softmax.py", "tests/bptt/test_sweep.py"]
+TESTS = [f"tests/bptt/test_{name}.py" for name in ("native", "operation", "softmax", "sweep")]
 
 
 def preloaded(compiler):
